@@ -1,0 +1,2 @@
+//! bin/agent
+fn main() {}

@@ -1,0 +1,2 @@
+//! bin/cni
+fn main() {}

@@ -1,0 +1,2 @@
+//! bin/dbg
+fn main() {}

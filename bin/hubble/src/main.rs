@@ -1,0 +1,2 @@
+//! bin/hubble
+fn main() {}

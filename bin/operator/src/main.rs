@@ -1,0 +1,2 @@
+//! bin/operator
+fn main() {}

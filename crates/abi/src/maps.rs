@@ -1,0 +1,84 @@
+//! Names, as pinned under `<bpffs>/tc/globals/`, and default sizes of all maps.
+
+/// Ring buffer of [`crate::Event`] records followed by packet bytes.
+pub const EVENTS: &str = "AX_EVENTS";
+/// Per-CPU array of one `u64`: records that found no room in the ring.
+pub const LOST: &str = "AX_LOST";
+/// Per-CPU array of [`Counter`], indexed by `reason * 2 + direction`.
+pub const METRICS: &str = "AX_METRICS";
+/// Array of one `u32`: the generation of policy, ipcache and routes. Writers bump it last.
+pub const EPOCH: &str = "AX_EPOCH";
+/// Array of one `u32`: 0 silent, 1 drops and verdicts and traces with aggregation, 2 every packet.
+pub const MONITOR: &str = "AX_MONITOR";
+/// Hash: interface index → [`crate::PodFacts`].
+pub const PODS: &str = "AX_PODS";
+/// Hash: [`crate::Addr`] of a local pod → interface index of its host-side device.
+pub const LOCAL: &str = "AX_LOCAL";
+/// Hash: [`crate::Addr`] → [`crate::IpcacheEntry`], single addresses.
+pub const HOSTS: &str = "AX_HOSTS";
+/// LPM trie: [`crate::PrefixKey`] → [`crate::IpcacheEntry`], prefixes.
+pub const PREFIXES: &str = "AX_PREFIXES";
+/// LPM trie: [`crate::PrefixKey`] → `u32`, destinations never masqueraded.
+pub const NO_MASQUERADE: &str = "AX_NOMASQ";
+/// Array of LPM tries: policy slot → table of [`crate::PolicyKey`] → [`crate::PolicyEntry`].
+pub const POLICIES: &str = "AX_POLICIES";
+/// Hash: [`crate::FlowKey`] → [`crate::Flow`], flows that were answered. Never evicts.
+pub const FLOWS: &str = "AX_FLOWS";
+/// LRU hash: [`crate::FlowKey`] → [`crate::Flow`], flows that nobody answered yet. A flood only evicts its own kind.
+pub const HALF_OPEN: &str = "AX_HALFOPEN";
+/// LRU hash: [`crate::NatKey`] → [`crate::NatValue`].
+pub const NAT: &str = "AX_NAT";
+/// LRU hash: [`FragmentKey`] → [`FragmentPorts`].
+pub const FRAGMENTS: &str = "AX_FRAGMENTS";
+
+/// Entries of each map unless the agent was told otherwise.
+pub mod size {
+    /// Bytes of the event ring (a power of two).
+    pub const EVENTS: u32 = 4 << 20;
+    /// `256 reasons * 2 directions`.
+    pub const METRICS: u32 = 512;
+    /// Pods of one node.
+    pub const PODS: u32 = 4096;
+    /// Addresses of local pods.
+    pub const LOCAL: u32 = 8192;
+    /// Single addresses in the cluster.
+    pub const HOSTS: u32 = 512_000;
+    /// Prefixes.
+    pub const PREFIXES: u32 = 65_536;
+    /// Destinations never masqueraded.
+    pub const NO_MASQUERADE: u32 = 16_384;
+    /// Policy tables.
+    pub const POLICIES: u32 = 65_536;
+    /// Entries of one policy table.
+    pub const POLICY: u32 = 65_536;
+    /// Answered flows.
+    pub const FLOWS: u32 = 524_288;
+    /// Flows that nobody answered yet.
+    pub const HALF_OPEN: u32 = 131_072;
+    /// Masquerade entries (two a connection).
+    pub const NAT: u32 = 524_288;
+    /// Fragmented datagrams under way.
+    pub const FRAGMENTS: u32 = 8192;
+}
+
+crate::plain! {
+/// Packets and bytes.
+pub struct Counter { pub packets: u64, pub bytes: u64 } size 16
+}
+
+crate::plain! {
+/// A fragmented datagram.
+pub struct FragmentKey {
+    pub source: crate::Addr,
+    pub destination: crate::Addr,
+    /// Identification field as it lies in the packet.
+    pub id: u32,
+    pub protocol: u8,
+    pub _pad: [u8; 3],
+} size 40
+}
+
+crate::plain! {
+/// Ports of a fragmented datagram, network order.
+pub struct FragmentPorts { pub source: u16, pub destination: u16 } size 4
+}

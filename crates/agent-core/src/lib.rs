@@ -1,0 +1,1 @@
+//! Control state of the agent.
