@@ -38,7 +38,7 @@ macro_rules! plain {
     ($(#[$meta:meta])* pub struct $name:ident { $($body:tt)* } size $size:literal) => {
         $(#[$meta])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
         pub struct $name { $($body)* }
         const _: () = assert!(size_of::<$name>() == $size);
