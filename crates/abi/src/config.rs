@@ -36,12 +36,14 @@ pub struct NodeConfig {
     pub world_v4: u32,
     /// Identity of an IPv6 address nobody knows: `world`, or `world-ipv6` in dual stack.
     pub world_v6: u32,
+    /// UDP port of the tunnel (host order); pods may not send to it.
+    pub tunnel_port: u32,
     /// Switches, see the constants of this module.
     pub features: u32,
     /// MAC address of `cilium_host`, answered to ARP and ND of the pods.
     pub host_mac: [u8; 6],
     pub _pad: [u8; 2],
-} size 148
+} size 152
 }
 
 /// Traffic between nodes is encapsulated.

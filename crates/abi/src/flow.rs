@@ -31,7 +31,8 @@ pub struct End {
     pub mac: [u8; 6],
     /// MAC address of the pod's host-side device.
     pub host_mac: [u8; 6],
-    pub _pad2: u16,
+    /// Endpoint number of the pod at this end; 0 if it is none of this node's.
+    pub endpoint: u16,
 } size 36
 }
 

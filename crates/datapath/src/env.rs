@@ -1,0 +1,202 @@
+//! What the packet path may ask of the world it runs in, and what it answers.
+
+use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
+use core::ops::{Deref, DerefMut};
+
+use crate::packet::Packet;
+
+/// What to do with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours to decide: the next program, then the stack.
+    Pass,
+    /// Up the node's network stack, although the frame was addressed to another device.
+    Stack,
+    /// Into the pod behind this interface.
+    Pod {
+        /// Host-side device of the pod.
+        ifindex: u32,
+    },
+    /// Out of a native device, to a neighbour whose MAC address the stack knows or resolves.
+    Neighbour {
+        /// The native device.
+        ifindex: u32,
+        /// Next hop.
+        gateway: Addr,
+    },
+    /// Out of the tunnel device.
+    Tunnel {
+        /// Underlay address of the other node.
+        gateway: Addr,
+        /// Identity of the sender, carried as VNI.
+        identity: u32,
+    },
+    /// Back where it came from (answers to ARP and neighbour solicitations).
+    Reply,
+}
+
+/// Which table of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Flows that were answered.
+    Answered,
+    /// Flows that nobody answered yet.
+    HalfOpen,
+}
+
+/// Where the node's routes send a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a neighbour on a device.
+    Neighbour {
+        /// The device.
+        ifindex: u32,
+        /// Next hop.
+        gateway: Addr,
+    },
+    /// Anything else: to this node, nowhere, or too large. The stack knows how to deliver, fragment or refuse.
+    Stack,
+}
+
+/// What the tunnel device knows of a packet it received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelKey {
+    /// VNI: identity of the sender.
+    pub identity: u32,
+    /// Underlay address of the node that encapsulated.
+    pub remote: Addr,
+}
+
+/// An entry of a flow table, in place.
+///
+/// Another CPU may change the entry at the same time (the two directions of a flow can run on two CPUs), as with any
+/// BPF map value. All fields are words that stand for themselves, so a torn read costs at most one trip over the slow
+/// path or a lost count, never memory safety.
+pub struct FlowRef(*mut Flow);
+
+impl FlowRef {
+    /// Wraps a pointer into a table.
+    ///
+    /// # Safety
+    /// `flow` must point to a valid entry that stays allocated while the current packet is handled.
+    #[inline(always)]
+    pub unsafe fn new(flow: *mut Flow) -> Self {
+        FlowRef(flow)
+    }
+}
+
+impl Deref for FlowRef {
+    type Target = Flow;
+    #[inline(always)]
+    fn deref(&self) -> &Flow {
+        // SAFETY: valid for the handling of this packet, as promised to `new`.
+        unsafe { &*self.0 }
+    }
+}
+
+impl DerefMut for FlowRef {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Flow {
+        // SAFETY: valid for the handling of this packet, as promised to `new`.
+        unsafe { &mut *self.0 }
+    }
+}
+
+/// The two worlds: the kernel (`bpf/`) and memory (`crates/sim`).
+///
+/// Offsets count from the Ethernet header. Reads and writes outside of the packet answer
+/// [`DropReason::InvalidPacket`] and [`DropReason::WriteError`]. Multi-byte values are loaded and stored as they lie in
+/// the packet: network order.
+pub trait Env {
+    /// Frame length, bytes.
+    fn length(&self) -> u32;
+    /// Whether the frame is one of the stack's large ones that the device will cut (GSO).
+    fn is_gso(&self) -> bool;
+    /// Makes the first `length` bytes readable. Called once when a read near the start failed.
+    fn pull(&mut self, length: u32) -> Result<(), DropReason>;
+    /// One byte.
+    fn u8_at(&self, offset: u32) -> Result<u8, DropReason>;
+    /// Two bytes.
+    fn u16_at(&self, offset: u32) -> Result<u16, DropReason>;
+    /// Four bytes.
+    fn u32_at(&self, offset: u32) -> Result<u32, DropReason>;
+    /// Writes one byte.
+    fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason>;
+    /// Writes two bytes.
+    fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason>;
+    /// Writes four bytes.
+    fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason>;
+    /// Corrects the IPv4 header checksum at `offset` for a four-byte change.
+    fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason>;
+    /// Corrects a transport checksum at `offset` for a change of `size` (2 or 4) bytes. `pseudo`: the change is in the
+    /// pseudo header; `keep_zero`: a UDP checksum of zero means "none" and stays.
+    fn fix_l4(&mut self, offset: u32, from: u32, to: u32, size: u32, flags: Checksum) -> Result<(), DropReason>;
+
+    /// Monotonic clock, ns.
+    fn now(&self) -> u64;
+    /// A random number.
+    fn random(&mut self) -> u32;
+    /// Interface the program runs on.
+    fn ifindex(&self) -> u32;
+    /// The packet's mark.
+    fn mark(&self) -> u32;
+    /// Sets the packet's mark.
+    fn set_mark(&mut self, mark: u32);
+    /// Facts of this node.
+    fn config(&self) -> &NodeConfig;
+
+    /// The current generation of policy, ipcache and routes.
+    fn epoch(&self) -> u32;
+    /// The pod behind a host-side device.
+    fn pod(&self, ifindex: u32) -> Option<&PodFacts>;
+    /// The host-side device of a local pod's address.
+    fn local(&self, addr: &Addr) -> Option<u32>;
+    /// What is known of one address.
+    fn host_entry(&self, addr: &Addr) -> Option<IpcacheEntry>;
+    /// What is known of the longest prefix around an address.
+    fn prefix_entry(&self, addr: &Addr) -> Option<IpcacheEntry>;
+    /// Whether masquerading spares this destination.
+    fn never_masqueraded(&self, addr: &Addr) -> bool;
+    /// Most specific entry of a policy table for a full key.
+    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<PolicyEntry>;
+
+    /// A flow, in place.
+    fn flow(&self, table: Table, key: &FlowKey) -> Option<FlowRef>;
+    /// A cleared flow in scratch space, to be filled and stored before the next one is asked for.
+    fn scratch(&mut self) -> Result<FlowRef, DropReason>;
+    /// Stores a flow.
+    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &FlowRef) -> Result<(), DropReason>;
+    /// Forgets a flow.
+    fn remove_flow(&mut self, table: Table, key: &FlowKey);
+
+    /// A masquerade entry.
+    fn nat(&self, key: &NatKey) -> Option<NatValue>;
+    /// Stores a masquerade entry; `fresh` fails if there is one.
+    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool;
+    /// Ports of a fragmented datagram.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
+    /// Remembers the ports of a fragmented datagram.
+    fn put_fragment(&mut self, key: &FragmentKey, ports: FragmentPorts);
+
+    /// Where the node's routes send this packet.
+    fn route(&mut self, packet: &Packet) -> Route;
+    /// What the tunnel device knows of this packet.
+    fn tunnel_key(&mut self) -> Result<TunnelKey, DropReason>;
+
+    /// How much to report: 0 nothing, 1 drops, verdicts and aggregated traces, 2 every packet.
+    fn monitor(&self) -> u32;
+    /// Reports. Time, interface, lengths and the packet's bytes are filled in by the world.
+    fn emit(&mut self, event: &mut Event);
+    /// Counts a packet: `reason` 0 = forwarded.
+    fn count(&mut self, reason: u8, egress: bool);
+}
+
+/// How a transport checksum changes, see [`Env::fix_l4`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Checksum {
+    /// The change is (also) in the pseudo header.
+    pub pseudo: bool,
+    /// Zero means "no checksum" and stays (UDP over IPv4).
+    pub keep_zero: bool,
+}

@@ -1,0 +1,298 @@
+//! From frame to tuple: one reader for IPv4 and IPv6.
+
+use abi::maps::{FragmentKey, FragmentPorts};
+use abi::{Addr, DropReason, FlowKey};
+
+use crate::env::Env;
+
+/// IP protocol numbers.
+pub mod protocol {
+    #![allow(missing_docs, reason = "the registry's names say it")]
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const ICMPV6: u8 = 58;
+    pub const SCTP: u8 = 132;
+}
+
+/// TCP flag bits.
+pub mod tcp {
+    #![allow(missing_docs, reason = "RFC 9293 names")]
+    pub const FIN: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const RST: u8 = 4;
+    pub const ACK: u8 = 16;
+}
+
+const ETH_TYPE: u32 = 12;
+/// Offset of the network header.
+pub const L3: u32 = 14;
+const TYPE_IPV4: u16 = 0x0800_u16.to_be();
+const TYPE_IPV6: u16 = 0x86dd_u16.to_be();
+const TYPE_ARP: u16 = 0x0806_u16.to_be();
+/// IPv6 extension headers that are skipped at most; more is an attack on parsers.
+const MAX_EXTENSIONS: u32 = 4;
+
+/// The packet is IPv6.
+pub const IPV6: u8 = 1;
+/// A fragment that is not the first: it has no transport header.
+pub const LATER_FRAGMENT: u8 = 2;
+/// An ICMP error about another packet.
+pub const ICMP_ERROR: u8 = 4;
+/// Its hop limit does not survive another hop.
+pub const LAST_HOP: u8 = 8;
+/// An answer by its type (ICMP echo reply).
+pub const ECHO_REPLY: u8 = 16;
+/// Any fragment.
+pub const FRAGMENT: u8 = 32;
+
+/// The facts of an IP packet that every path needs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Packet {
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub destination: Addr,
+    /// Source port in network order; the identifier of an echo request.
+    pub source_port: u16,
+    /// Destination port in network order; the identifier of an echo reply.
+    pub destination_port: u16,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// TCP flags.
+    pub tcp: u8,
+    /// [`IPV6`] and others.
+    pub flags: u8,
+    /// ICMP type.
+    pub icmp_type: u8,
+}
+
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An IP packet.
+    Ip,
+    /// An ARP message.
+    Arp,
+    /// Something else.
+    Other,
+}
+
+impl Packet {
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub const fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The canonical key of this packet's flow, and the side that sent it.
+    #[inline(always)]
+    pub fn flow_key(&self) -> (FlowKey, usize) {
+        let low = self.source.below(&self.destination)
+            || (self.source.same(&self.destination) && self.source_port <= self.destination_port);
+        let key = if low {
+            FlowKey {
+                addr: [self.source, self.destination],
+                port: [self.source_port, self.destination_port],
+                protocol: self.protocol,
+                _pad: [0; 3],
+            }
+        } else {
+            FlowKey {
+                addr: [self.destination, self.source],
+                port: [self.destination_port, self.source_port],
+                protocol: self.protocol,
+                _pad: [0; 3],
+            }
+        };
+        (key, if low { 0 } else { 1 })
+    }
+
+    /// Whether this opens a TCP connection.
+    #[inline(always)]
+    pub const fn is_syn(&self) -> bool {
+        self.protocol == protocol::TCP && self.tcp & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN
+    }
+
+    /// Whether this is an echo request or reply.
+    #[inline(always)]
+    pub const fn is_echo(&self) -> bool {
+        match self.protocol {
+            protocol::ICMP => self.icmp_type == 8 || self.icmp_type == 0,
+            protocol::ICMPV6 => self.icmp_type == 128 || self.icmp_type == 129,
+            _ => false,
+        }
+    }
+}
+
+/// Reads the frame into `out`.
+#[inline(always)]
+pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<Frame, DropReason> {
+    let kind = match env.u16_at(ETH_TYPE) {
+        Ok(kind) if env.u32_at(L3 + 36).is_ok() => kind,
+        _ => {
+            // Headers may lie outside of the linear part of a received buffer.
+            let length = env.length();
+            env.pull(if length < 90 { length } else { 90 })?;
+            env.u16_at(ETH_TYPE)?
+        }
+    };
+    match kind {
+        TYPE_IPV4 => ipv4(env, L3, out, true).map(|()| Frame::Ip),
+        TYPE_IPV6 => ipv6(env, L3, out, true).map(|()| Frame::Ip),
+        TYPE_ARP => Ok(Frame::Arp),
+        _ => Ok(Frame::Other),
+    }
+}
+
+/// Reads the packet that an ICMP error at `outer` is about. Only addresses, protocol and ports are certain there.
+#[inline(always)]
+pub fn parse_inner<E: Env>(env: &mut E, outer: &Packet, out: &mut Packet) -> Result<(), DropReason> {
+    let at = outer.l4 + 8;
+    if outer.is(IPV6) { ipv6(env, at, out, false) } else { ipv4(env, at, out, false) }
+}
+
+#[inline(always)]
+fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
+    let version = env.u8_at(at)?;
+    let header = u32::from(version & 0xf) * 4;
+    if version >> 4 != 4 || header < 20 {
+        return Err(DropReason::InvalidPacket);
+    }
+    out.flags = if env.u8_at(at + 8)? <= 1 { LAST_HOP } else { 0 };
+    out.protocol = env.u8_at(at + 9)?;
+    out.source = Addr::v4(env.u32_at(at + 12)?);
+    out.destination = Addr::v4(env.u32_at(at + 16)?);
+    out.l4 = at + header;
+    let fragment = u16::from_be(env.u16_at(at + 6)?);
+    if fragment & 0x3fff != 0 {
+        let id = u32::from(env.u16_at(at + 4)?);
+        return fragmented(env, out, id, fragment & 0x1fff == 0, outermost);
+    }
+    transport(env, out)
+}
+
+#[inline(always)]
+fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
+    if env.u8_at(at)? >> 4 != 6 {
+        return Err(DropReason::InvalidPacket);
+    }
+    out.flags = IPV6 | if env.u8_at(at + 7)? <= 1 { LAST_HOP } else { 0 };
+    let mut i = 0;
+    while i < 4 {
+        out.source.words[i] = env.u32_at(at + 8 + i as u32 * 4)?;
+        out.destination.words[i] = env.u32_at(at + 24 + i as u32 * 4)?;
+        i += 1;
+    }
+    // An IPv4-mapped address has no place on the wire (RFC 4291 §2.5.5.2) and would meet IPv4 entries.
+    if out.source.is_v4() || out.destination.is_v4() {
+        return Err(DropReason::InvalidPacket);
+    }
+    let mut next = env.u8_at(at + 6)?;
+    let mut l4 = at + 40;
+    let mut extensions = 0;
+    while extensions < MAX_EXTENSIONS {
+        match next {
+            // Hop-by-hop, routing, destination options.
+            0 | 43 | 60 => {
+                next = env.u8_at(l4)?;
+                l4 += (u32::from(env.u8_at(l4 + 1)?) + 1) * 8;
+            }
+            // Authentication header.
+            51 => {
+                next = env.u8_at(l4)?;
+                l4 += (u32::from(env.u8_at(l4 + 1)?) + 2) * 4;
+            }
+            44 => {
+                let id = env.u32_at(l4 + 4)?;
+                let first = u16::from_be(env.u16_at(l4 + 2)?) & 0xfff8 == 0;
+                out.protocol = env.u8_at(l4)?;
+                out.l4 = l4 + 8;
+                return fragmented(env, out, id, first, outermost);
+            }
+            _ => {
+                out.protocol = next;
+                out.l4 = l4;
+                return transport(env, out);
+            }
+        }
+        extensions += 1;
+    }
+    Err(DropReason::InvalidExtensionHeader)
+}
+
+#[inline(always)]
+fn fragmented<E: Env>(env: &mut E, out: &mut Packet, id: u32, first: bool, outermost: bool) -> Result<(), DropReason> {
+    out.flags |= FRAGMENT;
+    let key = FragmentKey {
+        source: out.source,
+        destination: out.destination,
+        id,
+        protocol: out.protocol,
+        _pad: [0; 3],
+    };
+    if first {
+        transport(env, out)?;
+        // What an ICMP error quotes is the sender's word: it must not name ports for real fragments.
+        if outermost {
+            env.put_fragment(&key, FragmentPorts { source: out.source_port, destination: out.destination_port });
+        }
+        return Ok(());
+    }
+    out.flags |= LATER_FRAGMENT;
+    let ports = env.fragment(&key).ok_or(DropReason::FirstFragmentMissing)?;
+    out.source_port = ports.source;
+    out.destination_port = ports.destination;
+    Ok(())
+}
+
+#[inline(always)]
+fn transport<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
+    match out.protocol {
+        protocol::TCP => {
+            ports(env, out)?;
+            // Absent in the eight bytes that an ICMP error quotes.
+            out.tcp = env.u8_at(out.l4 + 13).unwrap_or(0);
+            Ok(())
+        }
+        protocol::UDP | protocol::SCTP => ports(env, out),
+        protocol::ICMP => icmp(env, out, 8, 0, |kind| matches!(kind, 3 | 11 | 12)),
+        protocol::ICMPV6 => icmp(env, out, 128, 129, |kind| kind <= 4 && kind != 0),
+        _ => Err(DropReason::CtUnknownProtocol),
+    }
+}
+
+#[inline(always)]
+fn ports<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
+    // Both at once: a packet that ends here is cut in its header.
+    let both = env.u32_at(out.l4).map_err(|_| DropReason::CtInvalidHeader)?.to_ne_bytes();
+    out.source_port = u16::from_ne_bytes([both[0], both[1]]);
+    out.destination_port = u16::from_ne_bytes([both[2], both[3]]);
+    Ok(())
+}
+
+/// The identifier stands in the client's place, so that a request of the other side is another flow.
+#[inline(always)]
+fn icmp<E: Env>(
+    env: &mut E,
+    out: &mut Packet,
+    request: u8,
+    reply: u8,
+    is_error: impl Fn(u8) -> bool,
+) -> Result<(), DropReason> {
+    out.icmp_type = env.u8_at(out.l4).map_err(|_| DropReason::CtInvalidHeader)?;
+    out.source_port = 0;
+    out.destination_port = 0;
+    if out.icmp_type == request {
+        out.source_port = env.u16_at(out.l4 + 4).map_err(|_| DropReason::CtInvalidHeader)?;
+    } else if out.icmp_type == reply {
+        out.flags |= ECHO_REPLY;
+        out.destination_port = env.u16_at(out.l4 + 4).map_err(|_| DropReason::CtInvalidHeader)?;
+    } else if is_error(out.icmp_type) {
+        out.flags |= ICMP_ERROR;
+    }
+    Ok(())
+}

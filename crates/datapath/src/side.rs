@@ -1,0 +1,120 @@
+//! Who stands at one end of a packet: identity, policy, and the way there.
+
+use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
+use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
+use abi::{Addr, End, Identity, IpcacheEntry, PodFacts, config};
+
+use crate::env::{Env, Route};
+use crate::packet::Packet;
+
+/// One end of a packet.
+#[derive(Clone, Copy)]
+pub struct Side {
+    /// Security identity.
+    pub identity: Identity,
+    /// Interface index of the pod's device if the end is a pod of this node, else 0.
+    pub pod: u32,
+    /// How packets to it travel, as far as known here.
+    pub end: End,
+}
+
+/// An end of which only `go` is known.
+#[inline(always)]
+pub const fn going(go: u8) -> End {
+    End { gateway: Addr::UNSPECIFIED, ifindex: 0, go, _pad: 0, mac: [0; 6], host_mac: [0; 6], endpoint: 0 }
+}
+
+impl Side {
+    /// A pod of this node.
+    #[inline(always)]
+    pub fn pod(ifindex: u32, facts: &PodFacts) -> Side {
+        let mut end = going(GO_POD);
+        end.ifindex = ifindex;
+        end.mac = facts.mac;
+        end.host_mac = facts.host_mac;
+        end.endpoint = facts.endpoint;
+        Side { identity: facts.identity, pod: ifindex, end }
+    }
+
+    /// A sender of which this node only knows the identity; how to answer it is found when an answer comes by.
+    #[inline(always)]
+    pub const fn remote(identity: Identity) -> Side {
+        Side { identity, pod: 0, end: going(GO_UNKNOWN) }
+    }
+}
+
+/// What the node knows of an address that is not one of its pods.
+#[inline(always)]
+pub fn ipcache<E: Env>(env: &E, addr: &Addr) -> Option<IpcacheEntry> {
+    match env.host_entry(addr) {
+        Some(entry) => Some(entry),
+        None => env.prefix_entry(addr),
+    }
+}
+
+/// The identity of an address that nobody knows.
+#[inline(always)]
+pub fn world<E: Env>(env: &E, addr: &Addr) -> Identity {
+    if addr.is_v4() { env.config().world_v4 } else { env.config().world_v6 }
+}
+
+/// The receiving side, with the way there. `routed`: ask the node's routes for the way to another node.
+#[inline(always)]
+pub fn destination<E: Env>(env: &mut E, packet: &Packet, routed: bool) -> Side {
+    let addr = packet.destination;
+    if let Some(ifindex) = env.local(&addr) {
+        if let Some(facts) = env.pod(ifindex) {
+            return Side::pod(ifindex, facts);
+        }
+    }
+    let mut side = Side::remote(world(env, &addr));
+    if let Some(entry) = ipcache(env, &addr) {
+        side.identity = entry.identity;
+        if entry.flags & IPCACHE_HOST != 0 {
+            side.end = going(GO_STACK);
+            return side;
+        }
+        if entry.flags & IPCACHE_TUNNEL != 0 && env.config().features & config::TUNNEL != 0 {
+            side.end = going(GO_TUNNEL);
+            side.end.gateway = entry.node;
+            return side;
+        }
+    }
+    if routed {
+        side.end = match env.route(packet) {
+            Route::Neighbour { ifindex, gateway } => {
+                let mut end = going(GO_NEIGHBOUR);
+                end.ifindex = ifindex;
+                end.gateway = gateway;
+                end
+            }
+            Route::Stack => going(GO_STACK),
+        };
+    }
+    side
+}
+
+/// Whether packets of a pod to this receiver leave with the node's address. Cluster members see the pod's own, but
+/// behind a tunnel other nodes' own addresses have no way back to a pod's.
+#[inline(always)]
+pub fn masqueraded<E: Env>(env: &E, destination: &Addr, identity: Identity) -> bool {
+    let cfg = env.config();
+    let (feature, native, native_len) = if destination.is_v4() {
+        (config::MASQUERADE_V4, &cfg.native_v4, cfg.native_v4_len)
+    } else {
+        (config::MASQUERADE_V6, &cfg.native_v6, cfg.native_v6_len)
+    };
+    if cfg.features & feature == 0 || identity == abi::identity::HOST {
+        return false;
+    }
+    if native_len != 0 && destination.within(native, native_len) {
+        return false;
+    }
+    let node = identity == abi::identity::REMOTE_NODE || identity == abi::identity::KUBE_APISERVER;
+    if node && cfg.features & config::TUNNEL == 0 {
+        return false;
+    }
+    let cluster = identity >= abi::identity::CLUSTER_MIN && !abi::identity::is_local_scope(identity);
+    let member = cluster || matches!(identity, abi::identity::HEALTH | abi::identity::INIT | abi::identity::INGRESS);
+    !member && !env.never_masqueraded(destination)
+}
