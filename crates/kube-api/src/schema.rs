@@ -84,6 +84,10 @@ pub(crate) fn structural<T: JsonSchema>() -> Result<JSONSchemaProps, serde_json:
         .with_transform(OptionalIntOrString);
     let mut value = settings.into_generator().into_root_schema_for::<T>().to_value();
     tidy(&mut value);
+    // The API server takes `metadata` with nothing but its type.
+    if let Some(metadata) = value.pointer_mut("/properties/metadata").and_then(Value::as_object_mut) {
+        metadata.remove("description");
+    }
     serde_json::from_value(value)
 }
 
