@@ -1,0 +1,412 @@
+//! [`Env`] in the kernel: packet bytes through checked direct access, everything else through maps and helpers.
+
+use core::arch::asm;
+use core::mem::MaybeUninit;
+
+use abi::maps::{Counter, FragmentKey, FragmentPorts};
+use abi::{Addr, DropReason, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use abi::{PrefixKey, config, event};
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_tunnel_key};
+use aya_ebpf::helpers::generated as helpers;
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::programs::TcContext;
+use datapath::packet::{IPV6, Packet};
+use datapath::{Checksum, Env, FlowRef, Route, Table, TunnelKey};
+
+use crate::maps::*;
+
+/// Furthest offset that is read directly: no header this datapath looks at lies beyond.
+const FURTHEST: usize = 512;
+const PSEUDO_HEADER: u64 = 0x10;
+const MANGLED_ZERO: u64 = 0x20;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const FIB_SUCCESS: i64 = 0;
+const FIB_NO_NEIGHBOUR: i64 = 7;
+
+/// The kernel as seen from one run of a program.
+pub struct Kernel {
+    pub ctx: TcContext,
+}
+
+/// `struct bpf_fib_lookup` (kernel 4.18) without its unions.
+#[repr(C)]
+struct FibParams {
+    family: u8,
+    l4_protocol: u8,
+    sport: u16,
+    dport: u16,
+    tot_len: u16,
+    ifindex: u32,
+    tos: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    vlan: u32,
+    macs: [u8; 12],
+}
+
+/// Key of a policy trie in the kernel's form.
+#[repr(C)]
+struct PolicyTrieKey {
+    len: u32,
+    key: PolicyKey,
+}
+
+impl Kernel {
+    #[inline(always)]
+    pub fn skb(&self) -> *mut __sk_buff {
+        self.ctx.skb.skb
+    }
+
+    /// Address of `size` readable bytes at `offset`, if the packet has them.
+    #[inline(always)]
+    fn at<const SIZE: usize>(&self, offset: u32) -> Option<usize> {
+        let offset = offset as usize;
+        if offset > FURTHEST {
+            return None;
+        }
+        let mut at = self.ctx.data();
+        at += offset;
+        // Keeps LLVM from turning the comparison into arithmetic on data_end, which the verifier refuses.
+        // SAFETY: adds nothing to a register.
+        unsafe { asm!("{0} += 0", inout(reg) at, options(nomem, nostack, preserves_flags)) };
+        if at + SIZE > self.ctx.data_end() { None } else { Some(at) }
+    }
+
+    #[inline(always)]
+    fn read<T: Copy, const SIZE: usize>(&self, offset: u32) -> Result<T, DropReason> {
+        match self.at::<SIZE>(offset) {
+            // SAFETY: `at` checked that the packet holds SIZE = size_of::<T>() bytes there.
+            Some(at) => Ok(unsafe { core::ptr::read_unaligned(at as *const T) }),
+            None => Err(DropReason::InvalidPacket),
+        }
+    }
+
+    #[inline(always)]
+    fn write<T: Copy, const SIZE: usize>(&self, offset: u32, value: T) -> Result<(), DropReason> {
+        match self.at::<SIZE>(offset) {
+            Some(at) => {
+                // SAFETY: `at` checked that the packet holds SIZE = size_of::<T>() bytes there.
+                unsafe { core::ptr::write_unaligned(at as *mut T, value) };
+                Ok(())
+            }
+            None => Err(DropReason::WriteError),
+        }
+    }
+
+    /// Sets words 0–3 of the control block, where a test run reads them.
+    #[inline(always)]
+    pub fn record(&mut self, words: [u32; 4]) {
+        let skb = self.skb();
+        // SAFETY: the context is writable at these fields; volatile keeps the accesses whole words.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*skb).cb[0], words[0]);
+            core::ptr::write_volatile(&raw mut (*skb).cb[1], words[1]);
+            core::ptr::write_volatile(&raw mut (*skb).cb[2], words[2]);
+            core::ptr::write_volatile(&raw mut (*skb).cb[3], words[3]);
+        }
+    }
+}
+
+/// Reads a whole word of the context; LLVM must not narrow it.
+macro_rules! context {
+    ($self:ident . $field:ident) => {
+        // SAFETY: a field of the context the kernel gave us.
+        unsafe { core::ptr::read_volatile(&raw const (*$self.skb()).$field) }
+    };
+}
+
+#[inline(always)]
+fn prefix_key(addr: &Addr) -> PrefixKey {
+    PrefixKey { len: 128, addr: *addr }
+}
+
+/// The trie key type of the map library is this one with alignment 1; ours keeps the compiler from storing bytewise.
+#[inline(always)]
+fn as_trie_key(key: &PrefixKey) -> &Key<Addr> {
+    // SAFETY: same layout (u32, then 16 bytes), weaker alignment.
+    unsafe { &*(core::ptr::from_ref(key).cast()) }
+}
+
+impl Env for Kernel {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        context!(self.len)
+    }
+    #[inline(always)]
+    fn is_gso(&self) -> bool {
+        context!(self.gso_size) != 0
+    }
+    #[inline(always)]
+    fn pull(&mut self, length: u32) -> Result<(), DropReason> {
+        self.ctx.pull_data(length).map_err(|_| DropReason::InvalidPacket)
+    }
+    #[inline(always)]
+    fn u8_at(&self, offset: u32) -> Result<u8, DropReason> {
+        self.read::<u8, 1>(offset)
+    }
+    #[inline(always)]
+    fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
+        self.read::<u16, 2>(offset)
+    }
+    #[inline(always)]
+    fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
+        self.read::<u32, 4>(offset)
+    }
+    #[inline(always)]
+    fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
+        self.write::<u8, 1>(offset, value)
+    }
+    #[inline(always)]
+    fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason> {
+        self.write::<u16, 2>(offset, value)
+    }
+    #[inline(always)]
+    fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason> {
+        self.write::<u32, 4>(offset, value)
+    }
+    #[inline(always)]
+    fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the offset itself.
+        let done = unsafe { helpers::bpf_l3_csum_replace(self.skb(), offset, u64::from(from), u64::from(to), 4) };
+        if done == 0 { Ok(()) } else { Err(DropReason::L3Checksum) }
+    }
+    #[inline(always)]
+    fn fix_l4(&mut self, offset: u32, from: u32, to: u32, size: u32, how: Checksum) -> Result<(), DropReason> {
+        let mut flags = u64::from(size);
+        if how.pseudo {
+            flags |= PSEUDO_HEADER;
+        }
+        if how.keep_zero {
+            flags |= MANGLED_ZERO;
+        }
+        // SAFETY: the helper checks the offset itself.
+        let done = unsafe { helpers::bpf_l4_csum_replace(self.skb(), offset, u64::from(from), u64::from(to), flags) };
+        if done == 0 { Ok(()) } else { Err(DropReason::L4Checksum) }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: no arguments.
+        unsafe { helpers::bpf_ktime_get_ns() }
+    }
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        // SAFETY: no arguments.
+        unsafe { helpers::bpf_get_prandom_u32() }
+    }
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        context!(self.ifindex)
+    }
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        context!(self.mark)
+    }
+    #[inline(always)]
+    fn set_mark(&mut self, mark: u32) {
+        self.ctx.set_mark(mark);
+    }
+    #[inline(always)]
+    fn config(&self) -> &NodeConfig {
+        let mut at = &raw const CONFIG as usize;
+        // Hides that this is a constant of zeros at compile time; the verifier knows the loaded values.
+        // SAFETY: adds nothing to a register, which then still points to the static.
+        unsafe {
+            asm!("{0} += 0", inout(reg) at, options(nomem, nostack, preserves_flags));
+            &*(at as *const NodeConfig)
+        }
+    }
+
+    #[inline(always)]
+    fn epoch(&self) -> u32 {
+        AX_EPOCH.get(0).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
+        // SAFETY: the entry may be replaced while it is read; every field stands for itself.
+        unsafe { AX_PODS.get(ifindex) }
+    }
+    #[inline(always)]
+    fn local(&self, addr: &Addr) -> Option<u32> {
+        // SAFETY: a single word is read.
+        unsafe { AX_LOCAL.get(addr) }.copied()
+    }
+    #[inline(always)]
+    fn host_entry(&self, addr: &Addr) -> Option<IpcacheEntry> {
+        // SAFETY: copied at once.
+        unsafe { AX_HOSTS.get(addr) }.copied()
+    }
+    #[inline(always)]
+    fn prefix_entry(&self, addr: &Addr) -> Option<IpcacheEntry> {
+        AX_PREFIXES.get(as_trie_key(&prefix_key(addr))).copied()
+    }
+    #[inline(always)]
+    fn never_masqueraded(&self, addr: &Addr) -> bool {
+        AX_NOMASQ.get(as_trie_key(&prefix_key(addr))).is_some()
+    }
+    #[inline(always)]
+    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<PolicyEntry> {
+        let trie = AX_POLICIES.get(slot)?;
+        let key = PolicyTrieKey { len: abi::tables::POLICY_FULL_BITS, key: *key };
+        // SAFETY: same layout (u32, then 8 bytes), weaker alignment.
+        let key: &Key<PolicyKey> = unsafe { &*(&raw const key).cast() };
+        trie.get(key).copied()
+    }
+
+    #[inline(always)]
+    fn flow(&self, table: Table, key: &FlowKey) -> Option<FlowRef> {
+        // Two calls: the verifier wants one map a call.
+        let entry = match table {
+            Table::Answered => AX_FLOWS.get_ptr_mut(key),
+            Table::HalfOpen => AX_HALFOPEN.get_ptr_mut(key),
+        };
+        // SAFETY: a map value stays allocated while the program runs (RCU).
+        entry.map(|flow| unsafe { FlowRef::new(flow) })
+    }
+    #[inline(always)]
+    fn scratch(&mut self) -> Result<FlowRef, DropReason> {
+        let flow: *mut Flow = AX_SCRATCH.get_ptr_mut(0).ok_or(DropReason::CtInsertFailed)?;
+        // SAFETY: per-CPU memory that only this run uses; all zeros is a valid Flow.
+        unsafe {
+            core::ptr::write_bytes(flow, 0, 1);
+            Ok(FlowRef::new(flow))
+        }
+    }
+    #[inline(always)]
+    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &FlowRef) -> Result<(), DropReason> {
+        let flow: &Flow = flow;
+        let done = match table {
+            Table::Answered => AX_FLOWS.insert(key, flow, 0),
+            Table::HalfOpen => AX_HALFOPEN.insert(key, flow, 0),
+        };
+        done.map_err(|_| DropReason::CtInsertFailed)
+    }
+    #[inline(always)]
+    fn remove_flow(&mut self, table: Table, key: &FlowKey) {
+        // Gone already is as good.
+        let _ = match table {
+            Table::Answered => AX_FLOWS.remove(key),
+            Table::HalfOpen => AX_HALFOPEN.remove(key),
+        };
+    }
+
+    #[inline(always)]
+    fn nat(&self, key: &NatKey) -> Option<NatValue> {
+        // SAFETY: copied at once.
+        unsafe { AX_NAT.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
+        AX_NAT.insert(key, value, if fresh { u64::from(BPF_NOEXIST) } else { 0 }).is_ok()
+    }
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        // SAFETY: copied at once.
+        unsafe { AX_FRAGMENTS.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn put_fragment(&mut self, key: &FragmentKey, ports: FragmentPorts) {
+        // Without an entry the later fragments are dropped and counted.
+        let _ = AX_FRAGMENTS.insert(key, ports, 0);
+    }
+
+    #[inline(never)]
+    fn route(&mut self, packet: &Packet) -> Route {
+        let v6 = packet.is(IPV6);
+        let ifindex = self.ifindex();
+        let mut params = FibParams {
+            family: if v6 { AF_INET6 } else { AF_INET },
+            l4_protocol: packet.protocol,
+            sport: 0,
+            dport: 0,
+            tot_len: 0,
+            ifindex,
+            tos: 0,
+            source: if v6 { packet.source.words } else { [packet.source.v4_word(), 0, 0, 0] },
+            destination: if v6 { packet.destination.words } else { [packet.destination.v4_word(), 0, 0, 0] },
+            vlan: 0,
+            macs: [0; 12],
+        };
+        let size = size_of::<FibParams>() as i32;
+        // SAFETY: `params` has the layout and size of the helper's structure.
+        let found = unsafe { helpers::bpf_fib_lookup(self.skb().cast(), (&raw mut params).cast(), size, 0) };
+        if found != FIB_SUCCESS && found != FIB_NO_NEIGHBOUR {
+            return Route::Stack;
+        }
+        let gateway = if v6 { Addr { words: params.destination } } else { Addr::v4(params.destination[0]) };
+        Route::Neighbour { ifindex: params.ifindex, gateway }
+    }
+    #[inline(always)]
+    fn tunnel_key(&mut self) -> Result<TunnelKey, DropReason> {
+        if self.config().features & config::RECORD_VERDICT != 0 {
+            // A test run has no tunnel device: the harness puts the key into the control block.
+            let skb = self.skb();
+            // SAFETY: fields of the context, read as whole words.
+            let (identity, remote) = unsafe {
+                (core::ptr::read_volatile(&raw const (*skb).cb[0]), core::ptr::read_volatile(&raw const (*skb).cb[1]))
+            };
+            return Ok(TunnelKey { identity, remote: Addr::v4(remote) });
+        }
+        // SAFETY: all zeros is a valid key.
+        let mut key: bpf_tunnel_key = unsafe { MaybeUninit::zeroed().assume_init() };
+        let size = size_of::<bpf_tunnel_key>() as u32;
+        // SAFETY: the helper fills at most `size` bytes.
+        let done = unsafe { helpers::bpf_skb_get_tunnel_key(self.skb(), &raw mut key, size, 0) };
+        if done != 0 {
+            return Err(DropReason::NoTunnelKey);
+        }
+        // SAFETY: flags 0 asks for an IPv4 underlay, so this member of the union was written; it is in host order.
+        let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 }.to_be();
+        Ok(TunnelKey { identity: key.tunnel_id, remote: Addr::v4(remote) })
+    }
+
+    #[inline(always)]
+    fn monitor(&self) -> u32 {
+        AX_MONITOR.get(0).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn emit(&mut self, event: &mut Event) {
+        event.time = self.now();
+        event.ifindex = self.ifindex();
+        event.length = self.length();
+        let Some(mut entry) = AX_EVENTS.reserve::<Record>(0) else {
+            if let Some(lost) = AX_LOST.get_ptr_mut(0) {
+                // SAFETY: per-CPU memory.
+                unsafe { *lost += 1 };
+            }
+            return;
+        };
+        let record: *mut Record = entry.as_mut_ptr();
+        let mut wanted = event.length;
+        if wanted > event::CAPTURE as u32 {
+            wanted = event::CAPTURE as u32;
+        }
+        // SAFETY: `record` is room for a whole record; the helper writes at most CAPTURE bytes behind the header.
+        unsafe {
+            event.captured = 0;
+            let packet = (&raw mut (*record).packet).cast();
+            let mut bytes = u64::from(wanted);
+            asm!("{0} += 0", inout(reg) bytes, options(nomem, nostack, preserves_flags));
+            if bytes > 0 && bytes <= event::CAPTURE as u64
+                && helpers::bpf_skb_load_bytes(self.skb().cast(), 0, packet, bytes as u32) == 0
+            {
+                event.captured = wanted;
+            }
+            core::ptr::write(&raw mut (*record).event, *event);
+        }
+        entry.submit(0);
+    }
+    #[inline(always)]
+    fn count(&mut self, reason: u8, egress: bool) {
+        let index = u32::from(reason) * 2 + u32::from(egress);
+        if let Some(counter) = AX_METRICS.get_ptr_mut(index) {
+            let counter: *mut Counter = counter;
+            // SAFETY: per-CPU memory.
+            unsafe {
+                (*counter).packets += 1;
+                (*counter).bytes += u64::from(context!(self.len));
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The maps of all programs. Names, keys and values are those of `abi`.
+
+use abi::maps::{Counter, FragmentKey, FragmentPorts, size};
+use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use aya_ebpf::btf_maps::{ArrayOfMaps, LpmTrie as BtfLpmTrie};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+
+#[map]
+pub static AX_EVENTS: RingBuf = RingBuf::with_byte_size(size::EVENTS, 0);
+#[map]
+pub static AX_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static AX_METRICS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(size::METRICS, 0);
+#[map]
+pub static AX_EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static AX_MONITOR: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static AX_PODS: HashMap<u32, PodFacts> = HashMap::with_max_entries(size::PODS, 0);
+#[map]
+pub static AX_LOCAL: HashMap<Addr, u32> = HashMap::with_max_entries(size::LOCAL, 0);
+#[map]
+pub static AX_HOSTS: HashMap<Addr, IpcacheEntry> = HashMap::with_max_entries(size::HOSTS, NO_PREALLOC);
+#[map]
+pub static AX_PREFIXES: LpmTrie<Addr, IpcacheEntry> = LpmTrie::with_max_entries(size::PREFIXES, NO_PREALLOC);
+#[map]
+pub static AX_NOMASQ: LpmTrie<Addr, u32> = LpmTrie::with_max_entries(size::NO_MASQUERADE, NO_PREALLOC);
+#[btf_map]
+pub static AX_POLICIES: ArrayOfMaps<BtfLpmTrie<PolicyKey, PolicyEntry, { size::POLICY as usize }>, { size::POLICIES as usize }> =
+    ArrayOfMaps::new();
+#[map]
+pub static AX_FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(size::FLOWS, 0);
+#[map]
+pub static AX_HALFOPEN: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(size::HALF_OPEN, 0);
+#[map]
+pub static AX_NAT: LruHashMap<NatKey, NatValue> = LruHashMap::with_max_entries(size::NAT, 0);
+#[map]
+pub static AX_FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(size::FRAGMENTS, 0);
+/// Room to build a flow in: it does not fit on the stack.
+#[map]
+pub static AX_SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Memory follows the entries, not the limit.
+const NO_PREALLOC: u32 = 1;
+
+/// Facts of this node; the loader writes them before the kernel freezes this section.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+pub static CONFIG: NodeConfig = NodeConfig {
+    node_v4: Addr::UNSPECIFIED,
+    node_v6: Addr::UNSPECIFIED,
+    router_v4: Addr::UNSPECIFIED,
+    router_v6: Addr::UNSPECIFIED,
+    native_v4: Addr::UNSPECIFIED,
+    native_v6: Addr::UNSPECIFIED,
+    native_v4_len: 0,
+    native_v6_len: 0,
+    host_ifindex: 0,
+    tunnel_ifindex: 0,
+    native_mtu: 0,
+    tunnel_mtu: 0,
+    nat_port_min: 0,
+    nat_port_max: 0,
+    world_v4: 0,
+    world_v6: 0,
+    tunnel_port: 0,
+    features: 0,
+    host_mac: [0; 6],
+    _pad: [0; 2],
+};
+
+/// A record of the event ring.
+#[repr(C)]
+pub struct Record {
+    pub event: Event,
+    pub packet: [u8; abi::event::CAPTURE],
+}
