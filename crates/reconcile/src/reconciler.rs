@@ -256,10 +256,11 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Reconciler<K, V> {
         if have.is(self.desired.get(&key)) {
             self.pending.remove(&key);
         } else {
-            self.pending
-                .entry(key)
-                .and_modify(|p| p.have = have.clone())
-                .or_insert(Pending { have, since, failure: None });
+            self.pending.entry(key).and_modify(|p| p.have = have.clone()).or_insert(Pending {
+                have,
+                since,
+                failure: None,
+            });
         }
     }
 

@@ -41,7 +41,8 @@ impl Target<u8, u8> for Flaky {
         let mut failed = Vec::new();
         for (index, (key, value)) in items.iter().enumerate() {
             self.log.push(format!("+{key}"));
-            let full = self.room.is_some_and(|room| self.table.len() >= room && !self.table.contains_key(key));
+            let full =
+                self.room.is_some_and(|room| self.table.len() >= room && !self.table.contains_key(key));
             if full {
                 failed.push((index, Refusal::Full));
             } else if self.fails() {
