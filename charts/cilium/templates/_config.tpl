@@ -1,0 +1,90 @@
+{{- define "cilium.baseConfig" -}}
+{{- $v := .Values -}}
+debug: {{ $v.debug.enabled | quote }}
+cluster-name: {{ $v.cluster.name | quote }}
+cluster-id: {{ $v.cluster.id | quote }}
+identity-allocation-mode: crd
+agent-health-port: {{ $v.healthPort | quote }}
+
+enable-ipv4: {{ $v.ipv4.enabled | quote }}
+enable-ipv6: {{ $v.ipv6.enabled | quote }}
+ipam: {{ $v.ipam.mode | quote }}
+{{- if eq $v.ipam.mode "cluster-pool" }}
+{{- if $v.ipv4.enabled }}
+cluster-pool-ipv4-cidr: {{ join " " $v.ipam.operator.clusterPoolIPv4PodCIDRList | quote }}
+cluster-pool-ipv4-mask-size: {{ $v.ipam.operator.clusterPoolIPv4MaskSize | quote }}
+{{- end }}
+{{- if $v.ipv6.enabled }}
+cluster-pool-ipv6-cidr: {{ join " " $v.ipam.operator.clusterPoolIPv6PodCIDRList | quote }}
+cluster-pool-ipv6-mask-size: {{ $v.ipam.operator.clusterPoolIPv6MaskSize | quote }}
+{{- end }}
+{{- end }}
+
+routing-mode: {{ $v.routingMode | quote }}
+tunnel-protocol: {{ $v.tunnelProtocol | quote }}
+{{- if $v.tunnelPort }}
+tunnel-port: {{ $v.tunnelPort | quote }}
+{{- end }}
+auto-direct-node-routes: {{ $v.autoDirectNodeRoutes | quote }}
+{{- with $v.ipv4NativeRoutingCIDR }}
+ipv4-native-routing-cidr: {{ . | quote }}
+{{- end }}
+{{- with $v.ipv6NativeRoutingCIDR }}
+ipv6-native-routing-cidr: {{ . | quote }}
+{{- end }}
+enable-ipv4-masquerade: {{ $v.enableIPv4Masquerade | quote }}
+enable-ipv6-masquerade: {{ $v.enableIPv6Masquerade | quote }}
+enable-bpf-masquerade: "true"
+{{- if $v.MTU }}
+mtu: {{ $v.MTU | quote }}
+{{- end }}
+{{- with $v.devices }}
+devices: {{ kindIs "slice" . | ternary . (list .) | join " " | quote }}
+{{- end }}
+kube-proxy-replacement: "false"
+
+bpf-root: {{ $v.bpf.root | quote }}
+monitor-aggregation: {{ $v.bpf.monitorAggregation | quote }}
+{{- with $v.bpf.ctTcpMax }}
+bpf-ct-global-tcp-max: {{ int64 . | quote }}
+{{- end }}
+{{- with $v.bpf.natMax }}
+bpf-nat-global-max: {{ int64 . | quote }}
+{{- end }}
+{{- with $v.bpf.policyMapMax }}
+bpf-policy-map-max: {{ int64 . | quote }}
+{{- end }}
+
+enable-policy: {{ $v.policyEnforcementMode | quote }}
+policy-audit-mode: {{ $v.policyAuditMode | quote }}
+enable-k8s-networkpolicy: {{ $v.k8sNetworkPolicy.enabled | quote }}
+enable-source-ip-verification: {{ $v.daemon.enableSourceIPVerification | quote }}
+
+cni-exclusive: {{ $v.cni.exclusive | quote }}
+cni-log-file: {{ $v.cni.logFile | quote }}
+{{- /* The folder has the same path inside the container; null would leave the agent's default in force. */}}
+cni-conf-dir: {{ $v.cni.confPath | quote }}
+write-cni-conf-when-ready: {{ $v.cni.install | ternary (printf "%s/05-cilium.conflist" (trimSuffix "/" $v.cni.confPath)) "" | quote }}
+
+enable-hubble: {{ $v.hubble.enabled | quote }}
+{{- if $v.hubble.enabled }}
+hubble-socket-path: {{ $v.hubble.socketPath | quote }}
+hubble-event-buffer-capacity: {{ $v.hubble.eventBufferCapacity | quote }}
+{{- with $v.hubble.listenAddress }}
+hubble-listen-address: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+operator-api-serve-addr: {{ $v.ipv4.enabled | ternary "127.0.0.1:9234" "[::1]:9234" | quote }}
+identity-gc-interval: {{ $v.operator.identityGCInterval | quote }}
+identity-heartbeat-timeout: {{ $v.operator.identityHeartbeatTimeout | quote }}
+cilium-endpoint-gc-interval: {{ $v.operator.endpointGCInterval | quote }}
+nodes-gc-interval: {{ $v.operator.nodeGCInterval | quote }}
+skip-crd-creation: {{ $v.operator.skipCRDCreation | quote }}
+agent-not-ready-taint-key: {{ $v.agentNotReadyTaintKey | quote }}
+remove-cilium-node-taints: {{ $v.operator.removeNodeTaints | quote }}
+set-cilium-node-taints: {{ include "cilium.setNodeTaints" . | quote }}
+set-cilium-is-up-condition: {{ $v.operator.setNodeNetworkStatus | quote }}
+unmanaged-pod-watcher-interval: {{ $v.operator.unmanagedPodWatcher.restart | ternary (printf "%ds" (int $v.operator.unmanagedPodWatcher.intervalSeconds)) "0s" | quote }}
+pod-restart-selector: {{ default "k8s-app=kube-dns" $v.operator.unmanagedPodWatcher.selector | quote }}
+{{- end -}}

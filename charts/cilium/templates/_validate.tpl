@@ -1,0 +1,128 @@
+{{/*
+What the schema cannot say: values that contradict each other, and Cilium values for what this version does not do.
+Every text names the value, the reason and the cure.
+*/}}
+{{- define "cilium.validate" -}}
+{{- include "cilium.validate.notYet" . -}}
+{{- include "cilium.validate.choices" . -}}
+{{- include "cilium.validate.families" . -}}
+{{- include "cilium.validate.routing" . -}}
+{{- include "cilium.validate.pools" . -}}
+{{- include "cilium.validate.operator" . -}}
+{{- end -}}
+
+{{/* Cilium's values for features that are not here. Switched off they are accepted, as that is how things are. */}}
+{{- define "cilium.validate.notYet" -}}
+{{- $features := .Files.Get "files/not-in-this-version.yaml" | fromYaml -}}
+{{- range $key, $text := $features -}}
+  {{- if hasKey $.Values $key -}}
+    {{- include "cilium.validate.off" (list $key (index $.Values $key) $text) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key := list "relay" "ui" "metrics" "export" "tls" "redact" -}}
+  {{- if hasKey $.Values.hubble $key -}}
+    {{- include "cilium.validate.off" (list (printf "hubble.%s" $key) (index $.Values.hubble $key) "Flows are served on hubble.socketPath and hubble.listenAddress without it.") -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails unless a value is off: empty, false, or a map that says enabled: false; argument: list of name, value, text. */}}
+{{- define "cilium.validate.off" -}}
+{{- $value := index . 1 -}}
+{{- $on := not (empty $value) -}}
+{{- if kindIs "map" $value -}}
+  {{- $enabled := get $value "enabled" -}}
+  {{- $on = and (not (empty $value)) (not (and (hasKey $value "enabled") (or (empty $enabled) (eq (toString $enabled) "false")))) -}}
+{{- else if kindIs "string" $value -}}
+  {{- $on = not (has $value (list "" "false" "disabled")) -}}
+{{- end -}}
+{{- if $on -}}
+  {{- fail (printf "%s is not in this version: %s Remove the value, or switch it off." (index . 0) (index . 2)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values of which Cilium knows more than this version does. */}}
+{{- define "cilium.validate.choices" -}}
+{{- $v := .Values -}}
+{{- if ne (toString $v.kubeProxyReplacement) "false" -}}
+  {{- fail (printf "kubeProxyReplacement=%v is not in this version: Services stay with kube-proxy. Keep kube-proxy running and set kubeProxyReplacement=false." $v.kubeProxyReplacement) -}}
+{{- end -}}
+{{- if not (has $v.ipam.mode (list "cluster-pool" "kubernetes")) -}}
+  {{- fail (printf "ipam.mode=%s is not in this version: use cluster-pool (the operator gives each node pod CIDRs) or kubernetes (nodes use Node.spec.podCIDRs)." $v.ipam.mode) -}}
+{{- end -}}
+{{- if ne $v.tunnelProtocol "vxlan" -}}
+  {{- fail (printf "tunnelProtocol=%s is not in this version: use vxlan." $v.tunnelProtocol) -}}
+{{- end -}}
+{{- if ne $v.cni.chainingMode "none" -}}
+  {{- fail (printf "cni.chainingMode=%s is not in this version: use none." $v.cni.chainingMode) -}}
+{{- end -}}
+{{- if not $v.bpf.masquerade -}}
+  {{- fail "bpf.masquerade=false is not possible: masquerading is always done in BPF. To have none at all set enableIPv4Masquerade=false and enableIPv6Masquerade=false." -}}
+{{- end -}}
+{{- if $v.bpf.hostLegacyRouting -}}
+  {{- fail "bpf.hostLegacyRouting=true is not in this version: pods of one node are always connected past the host's IP stack." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cilium.validate.families" -}}
+{{- if not (or .Values.ipv4.enabled .Values.ipv6.enabled) -}}
+  {{- fail "ipv4.enabled and ipv6.enabled are both false: pods need at least one address family." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cilium.validate.routing" -}}
+{{- $v := .Values -}}
+{{- if eq $v.routingMode "native" -}}
+  {{- range $family := list "4" "6" -}}
+    {{- $enabled := index $v (printf "ipv%s" $family) "enabled" -}}
+    {{- $masquerade := index $v (printf "enableIPv%sMasquerade" $family) -}}
+    {{- $cidr := printf "ipv%sNativeRoutingCIDR" $family -}}
+    {{- if and $enabled $masquerade (not (index $v $cidr)) -}}
+      {{- fail (printf "native routing cidr must be configured with option ipv%s-native-routing-cidr in combination with masquerade and routingMode=native (--enable-ipv%s-masquerade=true --routing-mode=native --ipam=%s --enable-ipv%s=true): set %s to the range in which pods keep their own address, or enableIPv%sMasquerade=false." $family $family $v.ipam.mode $family $cidr $family) -}}
+    {{- end -}}
+  {{- end -}}
+{{- else if $v.autoDirectNodeRoutes -}}
+  {{- fail "autoDirectNodeRoutes=true cannot be used with routingMode=tunnel: packets between nodes go through the tunnel. Set routingMode=native, or autoDirectNodeRoutes=false." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cilium.validate.pools" -}}
+{{- $v := .Values -}}
+{{- if eq $v.ipam.mode "cluster-pool" -}}
+  {{- range $family := list "4" "6" -}}
+    {{- if index $v (printf "ipv%s" $family) "enabled" -}}
+      {{- $list := printf "clusterPoolIPv%sPodCIDRList" $family -}}
+      {{- $size := printf "clusterPoolIPv%sMaskSize" $family -}}
+      {{- $cidrs := index $v.ipam.operator $list -}}
+      {{- $mask := int (index $v.ipam.operator $size) -}}
+      {{- if not $cidrs -}}
+        {{- fail (printf "ipam.operator.%s is empty: with ipam.mode=cluster-pool and ipv%s.enabled=true nodes need a range to take pod addresses from." $list $family) -}}
+      {{- end -}}
+      {{- range $cidr := $cidrs -}}
+        {{- $length := regexFind "[0-9]+$" $cidr | int -}}
+        {{- if lt $mask $length -}}
+          {{- fail (printf "ipam.operator.%s=%d is larger than the pool %s: a node's block cannot be larger than the pool it is cut from. Use a mask size from %d on, or a larger pool." $size $mask $cidr $length) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cilium.validate.operator" -}}
+{{- $v := .Values -}}
+{{- if and (eq (include "cilium.setNodeTaints" .) "true") (not $v.operator.removeNodeTaints) -}}
+  {{- fail "operator.setNodeTaints=true with operator.removeNodeTaints=false would keep pods off every node for ever: set both or none." -}}
+{{- end -}}
+{{- if and (not $v.operator.enabled) (eq $v.ipam.mode "cluster-pool") -}}
+  {{- fail "operator.enabled=false with ipam.mode=cluster-pool: nobody would give nodes their pod CIDRs. Set operator.enabled=true, or ipam.mode=kubernetes." -}}
+{{- end -}}
+{{- if and (ne (int $v.cluster.id) 0) (eq $v.cluster.name "default") -}}
+  {{- fail (printf "cluster.id=%d needs a cluster.name other than \"default\": identities of several clusters are told apart by it." (int $v.cluster.id)) -}}
+{{- end -}}
+{{- range $what, $image := dict "image" $v.image "operator.image" $v.operator.image -}}
+  {{- if and $image.useDigest (not $image.digest) -}}
+    {{- fail (printf "%s.useDigest=true needs %s.digest." $what $what) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
