@@ -1,4 +1,7 @@
 //! Settings under `/proc/sys`, of the calling thread's namespace.
+//!
+//! In a container that is not privileged `/proc/sys` is read-only; the chart then mounts the node's below
+//! `/host/proc/sys`. For `net` that is the same thing, as the kernel answers for the caller's namespace there too.
 
 use crate::error::NetlinkError;
 use std::path::PathBuf;
@@ -11,7 +14,13 @@ pub fn set(key: &[&str], value: &str) -> Result<bool, NetlinkError> {
         return Ok(false);
     }
     let path = path(key);
-    fs::write(&path, value).map_err(|source| NetlinkError::Sysctl { what: "write", path, source })?;
+    let written = match fs::write(&path, value) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            fs::write(below(MOUNTED, key), value).map_err(|_| error)
+        }
+        result => result,
+    };
+    written.map_err(|source| NetlinkError::Sysctl { what: "write", path, source })?;
     Ok(true)
 }
 
@@ -49,8 +58,15 @@ pub fn set_forwarding() -> Result<(), NetlinkError> {
     Ok(())
 }
 
+/// Where the chart mounts the node's settings.
+const MOUNTED: &str = "/host/proc/sys";
+
 fn path(key: &[&str]) -> PathBuf {
-    let mut path = PathBuf::from("/proc/sys");
+    below("/proc/sys", key)
+}
+
+fn below(root: &str, key: &[&str]) -> PathBuf {
+    let mut path = PathBuf::from(root);
     path.extend(key);
     path
 }
