@@ -45,6 +45,9 @@ pub enum EventError {
     },
 }
 
+/// What comes out of a reader's queue: records as they lay in the ring.
+pub type Records = mpsc::Receiver<Box<[u8]>>;
+
 /// Counts of one reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventStats {
@@ -105,7 +108,7 @@ impl EventReader {
         ring: &Map,
         lost: PerCpu<u64>,
         capacity: usize,
-    ) -> Result<(Self, mpsc::Receiver<Box<[u8]>>), EventError> {
+    ) -> Result<(Self, Records), EventError> {
         let (sender, receiver) = mpsc::sync_channel(capacity);
         let reader = Self::start(ring, lost, move |record| sender.try_send(record.into()).is_ok())?;
         Ok((reader, receiver))

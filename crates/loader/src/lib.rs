@@ -12,6 +12,7 @@
 
 mod array;
 mod events;
+mod gc;
 mod link;
 mod map;
 mod maps;
@@ -25,7 +26,8 @@ pub mod testrun;
 
 pub use array::{PerCpu, Scalar, Sum};
 pub use aya_obj::generated::bpf_map_type as MapKind;
-pub use events::{EventError, EventReader, EventStats};
+pub use events::{EventError, EventReader, EventStats, Records};
+pub use gc::{Gc, GcStats, Progress, TableStats};
 pub use link::{Attached, Change, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Owner};
 pub use map::{Map, MapError, MapSpec};
 pub use maps::{Maps, globals};
@@ -33,3 +35,10 @@ pub use object::{Adoption, LoadError, LoadOptions, Object, Program, ProgramStats
 pub use policy::{NO_TABLE, PolicyContent, PolicyStats, PolicyTables, PolicyTrieKey, read_policies};
 pub use preflight::{Feature, FeatureReport, preflight};
 pub use table::{CHUNK, Cursor, Plain, Table};
+
+/// The monotonic clock in ns, as the programs see it (`bpf_ktime_get_ns`).
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Time since boot is never negative.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

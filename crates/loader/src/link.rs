@@ -212,9 +212,8 @@ impl Links {
     /// When the pins cannot be read.
     pub fn list(&self) -> Result<Vec<(LinkKey, LinkPlace)>, LinkError> {
         let mut links = Vec::new();
-        let owners: [(&str, fn(String) -> Owner); 2] =
-            [("endpoints", Owner::Endpoint), ("devices", Owner::Device)];
-        for (directory, owner) in owners {
+        for directory in ["endpoints", "devices"] {
+            let owner = if directory == "devices" { Owner::Device } else { Owner::Endpoint };
             for (name, path) in entries(&self.root.join(directory))? {
                 for (program, path) in entries(&path.join("links"))? {
                     let Some(link) = open(&path)? else { continue };

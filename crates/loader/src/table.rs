@@ -161,6 +161,25 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(items)
     }
 
+    /// Every element, read a chunk at a time: for tables too big to hold.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(K, V), MapError>> {
+        let mut cursor = Cursor::default();
+        let chunks = std::iter::from_fn(move || {
+            if cursor.is_done() {
+                return None;
+            }
+            let chunk = self.chunk(&mut cursor);
+            if chunk.is_err() {
+                cursor.place = Place::End;
+            }
+            Some(chunk)
+        });
+        chunks.flat_map(|chunk| match chunk {
+            Ok(items) => items.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    }
+
     /// Writes each item, as few calls as the kernel allows; gives the positions that failed, and why.
     pub fn upsert_batch(&self, items: &[(K, V)]) -> Vec<Failed<MapError>> {
         let keys: Vec<K> = items.iter().map(|(key, _)| *key).collect();
