@@ -1,0 +1,353 @@
+//! Options of the agent: read once, checked once, then passed on as typed values.
+//!
+//! Sources, the later winning: defaults, `--config-dir` (one file per key), environment `CILIUM_*`, flags.
+//! Options nobody here knows are ignored with a log line, since a ConfigMap is shared with the operator and with other
+//! versions. Options that contradict each other are fatal, with a text that names both.
+
+mod keys;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+pub use sources::{Options, gather};
+
+/// Where pod addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpamMode {
+    /// The operator gives each CiliumNode its pod CIDRs.
+    ClusterPool,
+    /// `Node.spec.podCIDRs`.
+    Kubernetes,
+}
+
+impl fmt::Display for IpamMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IpamMode::ClusterPool => "cluster-pool",
+            IpamMode::Kubernetes => "kubernetes",
+        })
+    }
+}
+
+/// When a pod's direction is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforcement {
+    /// When a policy selects it.
+    Default,
+    /// For every pod.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How packets reach other nodes' pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// VXLAN to this UDP port.
+    Tunnel {
+        /// Destination port, host order.
+        port: u16,
+    },
+    /// The network carries pod addresses.
+    Native {
+        /// Install a route per node through its address.
+        direct_routes: bool,
+    },
+}
+
+/// Files and folders.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// State of the agent; endpoints live in `state/` below it.
+    pub run_dir: PathBuf,
+    /// Folder with `axoneme.o`.
+    pub lib_dir: PathBuf,
+    /// BPF file system.
+    pub bpf_root: PathBuf,
+    /// The agent's API.
+    pub socket: PathBuf,
+    /// Folder of CNI configurations.
+    pub cni_conf_dir: PathBuf,
+    /// Our CNI configuration, written when pods can be served.
+    pub cni_conf: Option<PathBuf>,
+    /// Log of the plugin.
+    pub cni_log: PathBuf,
+}
+
+/// Flow visibility.
+#[derive(Clone, Debug)]
+pub struct Hubble {
+    /// Unix socket.
+    pub socket: PathBuf,
+    /// TCP address.
+    pub listen: Option<SocketAddr>,
+    /// Flows kept.
+    pub capacity: usize,
+}
+
+/// Sizes of kernel tables, entries.
+#[derive(Clone, Copy, Debug)]
+pub struct MapSizes {
+    /// Answered flows.
+    pub flows: u32,
+    /// Masquerade entries.
+    pub nat: u32,
+    /// Entries of one policy table.
+    pub policy: u32,
+}
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this node's objects.
+    pub node_name: String,
+    /// Name of the cluster, part of every pod's labels.
+    pub cluster_name: String,
+    /// API server URL that overrides what the kubeconfig or service account says.
+    pub api_server: Option<String>,
+    /// Kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// IPv4 for pods.
+    pub ipv4: bool,
+    /// IPv6 for pods.
+    pub ipv6: bool,
+    /// How packets travel between nodes.
+    pub routing: Routing,
+    /// Destinations that see pods' own IPv4 addresses.
+    pub native_v4: Option<Ipv4Net>,
+    /// Destinations that see pods' own IPv6 addresses.
+    pub native_v6: Option<Ipv6Net>,
+    /// Pods' IPv4 packets to the world leave with the node's address.
+    pub masquerade_v4: bool,
+    /// Pods' IPv6 packets to the world leave with the node's address.
+    pub masquerade_v6: bool,
+    /// Source of pod addresses.
+    pub ipam: IpamMode,
+    /// When a direction is closed.
+    pub enforcement: Enforcement,
+    /// Policy drops are reported but pass.
+    pub audit: bool,
+    /// A pod's source address is checked.
+    pub source_check: bool,
+    /// NetworkPolicy objects count.
+    pub network_policy: bool,
+    /// CiliumEndpoint objects are written.
+    pub endpoint_objects: bool,
+    /// Native devices; empty = find them.
+    pub devices: Vec<String>,
+    /// MTU of the underlay; `None` = as found.
+    pub mtu: Option<u32>,
+    /// Other CNI configurations are set aside.
+    pub cni_exclusive: bool,
+    /// Files and folders.
+    pub paths: Paths,
+    /// Flow visibility, if on.
+    pub hubble: Option<Hubble>,
+    /// Every packet is an event.
+    pub trace_every_packet: bool,
+    /// Table sizes.
+    pub sizes: MapSizes,
+    /// Port of /healthz.
+    pub health_port: u16,
+    /// Log more.
+    pub debug: bool,
+}
+
+impl Config {
+    /// Checks `options` and turns them into a configuration.
+    ///
+    /// # Errors
+    /// A value that does not parse, or options that contradict each other; the text names option, value and cure.
+    pub fn parse(options: &Options) -> Result<Self> {
+        let config = Config {
+            node_name: options.get("k8s-node-name").to_owned(),
+            cluster_name: options.get("cluster-name").to_owned(),
+            api_server: text(options, "k8s-api-server"),
+            kubeconfig: text(options, "k8s-kubeconfig-path").map(PathBuf::from),
+            ipv4: flag(options, "enable-ipv4")?,
+            ipv6: flag(options, "enable-ipv6")?,
+            routing: routing(options)?,
+            native_v4: optional(options, "ipv4-native-routing-cidr")?,
+            native_v6: optional(options, "ipv6-native-routing-cidr")?,
+            masquerade_v4: flag(options, "enable-ipv4")? && flag(options, "enable-ipv4-masquerade")?,
+            masquerade_v6: flag(options, "enable-ipv6")? && flag(options, "enable-ipv6-masquerade")?,
+            ipam: ipam(options)?,
+            enforcement: enforcement(options)?,
+            audit: flag(options, "policy-audit-mode")?,
+            source_check: flag(options, "enable-source-ip-verification")?,
+            network_policy: flag(options, "enable-k8s-networkpolicy")?,
+            endpoint_objects: !flag(options, "disable-endpoint-crd")?,
+            devices: list(options.get("devices")),
+            mtu: Some(value::<u32>(options, "mtu")?).filter(|mtu| *mtu != 0),
+            cni_exclusive: flag(options, "cni-exclusive")?,
+            paths: paths(options),
+            hubble: hubble(options)?,
+            trace_every_packet: aggregation_is_off(options)?,
+            sizes: MapSizes {
+                flows: value(options, "bpf-ct-global-tcp-max")?,
+                nat: value(options, "bpf-nat-global-max")?,
+                policy: value(options, "bpf-policy-map-max")?,
+            },
+            health_port: value(options, "agent-health-port")?,
+            debug: flag(options, "debug")?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether both families are on; then the world is told apart by family.
+    pub fn dual_stack(&self) -> bool {
+        self.ipv4 && self.ipv6
+    }
+
+    /// Whether traffic between nodes is encapsulated.
+    pub fn tunnel(&self) -> bool {
+        matches!(self.routing, Routing::Tunnel { .. })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.node_name.is_empty() {
+            bail!("the node's name is unknown: set the environment variable K8S_NODE_NAME (the chart takes it from spec.nodeName)");
+        }
+        if !self.ipv4 && !self.ipv6 {
+            bail!("neither --enable-ipv4 nor --enable-ipv6 is set: pods need at least one address family");
+        }
+        if self.paths.run_dir.as_os_str().is_empty() {
+            bail!("--state-dir is empty: the agent needs a folder for its state, normally /var/run/cilium");
+        }
+        if matches!(self.mtu, Some(mtu) if !(1280..=65_535).contains(&mtu)) {
+            bail!("--mtu={} is outside 1280..65535, what IPv6 and the kernel allow", self.mtu.unwrap_or_default());
+        }
+        self.check_native_cidr()
+    }
+
+    /// Native routing with masquerading must know which destinations are "inside" (the text is Cilium's).
+    fn check_native_cidr(&self) -> Result<()> {
+        let native = !self.tunnel();
+        for (missing, masquerade, family) in [
+            (self.native_v4.is_none(), self.masquerade_v4, 4),
+            (self.native_v6.is_none(), self.masquerade_v6, 6),
+        ] {
+            if native && masquerade && missing {
+                bail!(
+                    "native routing cidr must be configured with option --ipv{family}-native-routing-cidr in combination with \
+                     --enable-ipv{family}-masquerade=true --routing-mode=native --ipam={} --enable-ipv{family}=true",
+                    self.ipam
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(options: &Options, name: &str) -> Option<String> {
+    Some(options.get(name)).filter(|v| !v.is_empty()).map(str::to_owned)
+}
+
+fn value<T: FromStr>(options: &Options, name: &str) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let raw = options.get(name).trim();
+    raw.parse().with_context(|| format!("option --{name}={raw} cannot be read"))
+}
+
+fn optional<T: FromStr>(options: &Options, name: &str) -> Result<Option<T>>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    if options.get(name).trim().is_empty() { Ok(None) } else { value(options, name).map(Some) }
+}
+
+fn flag(options: &Options, name: &str) -> Result<bool> {
+    match options.get(name).trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "t" => Ok(true),
+        "false" | "0" | "f" | "" => Ok(false),
+        other => bail!("option --{name}={other} is neither true nor false"),
+    }
+}
+
+fn list(raw: &str) -> Vec<String> {
+    raw.split([',', ' ', '\n']).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}
+
+fn routing(options: &Options) -> Result<Routing> {
+    let direct_routes = flag(options, "auto-direct-node-routes")?;
+    match options.get("routing-mode") {
+        "tunnel" if direct_routes => bail!(
+            "--auto-direct-node-routes cannot be used with --routing-mode=tunnel: packets between nodes go through the tunnel; \
+             set --routing-mode=native or drop the option"
+        ),
+        "tunnel" => match options.get("tunnel-protocol") {
+            "vxlan" => Ok(Routing::Tunnel { port: value(options, "tunnel-port")? }),
+            other => bail!("--tunnel-protocol={other} is not supported: use vxlan"),
+        },
+        "native" => Ok(Routing::Native { direct_routes }),
+        other => bail!("--routing-mode={other} is unknown: use tunnel or native"),
+    }
+}
+
+fn ipam(options: &Options) -> Result<IpamMode> {
+    match options.get("ipam") {
+        "cluster-pool" => Ok(IpamMode::ClusterPool),
+        "kubernetes" => Ok(IpamMode::Kubernetes),
+        other => bail!("--ipam={other} is not supported: use cluster-pool or kubernetes"),
+    }
+}
+
+fn enforcement(options: &Options) -> Result<Enforcement> {
+    match options.get("enable-policy") {
+        "default" => Ok(Enforcement::Default),
+        "always" => Ok(Enforcement::Always),
+        "never" => Ok(Enforcement::Never),
+        other => bail!("--enable-policy={other} is unknown: use default, always or never"),
+    }
+}
+
+fn aggregation_is_off(options: &Options) -> Result<bool> {
+    match options.get("monitor-aggregation") {
+        "none" | "disabled" => Ok(true),
+        "lowest" | "low" | "medium" | "max" | "maximum" => Ok(false),
+        other => bail!("--monitor-aggregation={other} is unknown: use none or medium"),
+    }
+}
+
+fn paths(options: &Options) -> Paths {
+    Paths {
+        run_dir: options.get("state-dir").into(),
+        lib_dir: options.get("lib-dir").into(),
+        bpf_root: options.get("bpf-root").into(),
+        socket: options.get("socket-path").into(),
+        cni_conf_dir: options.get("cni-conf-dir").into(),
+        cni_conf: text(options, "write-cni-conf-when-ready").map(PathBuf::from),
+        cni_log: options.get("cni-log-file").into(),
+    }
+}
+
+fn hubble(options: &Options) -> Result<Option<Hubble>> {
+    if !flag(options, "enable-hubble")? {
+        return Ok(None);
+    }
+    let listen = match options.get("hubble-listen-address").trim() {
+        "" => None,
+        // Cilium's form ":4244" means every address.
+        raw if raw.starts_with(':') => Some(format!("[::]{raw}")),
+        raw => Some(raw.to_owned()),
+    };
+    let listen = listen
+        .map(|raw| raw.parse().with_context(|| format!("option --hubble-listen-address={raw} is not an address and port")))
+        .transpose()?;
+    Ok(Some(Hubble {
+        socket: options.get("hubble-socket-path").into(),
+        listen,
+        capacity: value(options, "hubble-event-buffer-capacity")?,
+    }))
+}

@@ -1,0 +1,67 @@
+//! The option names the agent knows, with their defaults: one table for flags, environment and the ConfigMap.
+
+/// One option.
+pub struct Key {
+    /// The name, as in the ConfigMap `cilium-config` and after `--`.
+    pub name: &'static str,
+    /// The value when nobody sets it.
+    pub default: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { name, default, help }
+}
+
+/// Every option the agent reads.
+pub const KEYS: &[Key] = &[
+    key("agent-health-port", "9879", "TCP port of /healthz on the loopback address"),
+    key("auto-direct-node-routes", "false", "route other nodes' pods directly through their addresses (same L2 network)"),
+    key("bpf-ct-global-tcp-max", "524288", "entries of the conntrack table"),
+    key("bpf-nat-global-max", "524288", "entries of the masquerade table"),
+    key("bpf-policy-map-max", "65536", "entries of one policy table"),
+    key("bpf-root", "/sys/fs/bpf", "where the BPF file system is mounted"),
+    key("cluster-id", "0", "number of this cluster"),
+    key("cluster-name", "default", "name of this cluster"),
+    key("cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for CNI configurations"),
+    key("cni-exclusive", "true", "set other CNI configurations aside"),
+    key("cni-log-file", "/var/run/cilium/cilium-cni.log", "log of the CNI plugin"),
+    key("config-dir", "", "folder with one file per option (the mounted ConfigMap)"),
+    key("debug", "false", "log more"),
+    key("devices", "", "native devices, separated by spaces or commas; empty: those of the default route and the node's address"),
+    key("disable-endpoint-crd", "false", "write no CiliumEndpoint objects"),
+    key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
+    key("enable-hubble", "true", "serve flows"),
+    key("enable-ipv4", "true", "IPv4 for pods"),
+    key("enable-ipv4-masquerade", "true", "pods reach the world with the node's IPv4 address"),
+    key("enable-ipv6", "false", "IPv6 for pods"),
+    key("enable-ipv6-masquerade", "true", "pods reach the world with the node's IPv6 address"),
+    key("enable-k8s-networkpolicy", "true", "enforce networking.k8s.io NetworkPolicy"),
+    key("enable-policy", "default", "policy enforcement: default, always or never"),
+    key("enable-source-ip-verification", "true", "drop what a pod sends under an address that is not its own"),
+    key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
+    key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
+    key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
+    key("ipam", "cluster-pool", "where pod addresses come from: cluster-pool or kubernetes"),
+    key("ipv4-native-routing-cidr", "", "destinations that see the pods' own IPv4 addresses"),
+    key("ipv6-native-routing-cidr", "", "destinations that see the pods' own IPv6 addresses"),
+    key("k8s-api-server", "", "URL of the API server; empty: kubeconfig or service account"),
+    key("k8s-kubeconfig-path", "", "kubeconfig file; empty: service account"),
+    key("k8s-node-name", "", "name of this node; normally from the environment variable K8S_NODE_NAME"),
+    key("lib-dir", "/var/lib/cilium", "folder with the kernel programs (axoneme.o)"),
+    key("monitor-aggregation", "medium", "none: every packet is an event; otherwise one per connection event and 5 s"),
+    key("mtu", "0", "MTU of the underlay; 0: as found on the devices"),
+    key("policy-audit-mode", "false", "report policy drops but let the packets pass"),
+    key("routing-mode", "tunnel", "tunnel or native"),
+    key("socket-path", "/var/run/cilium/cilium.sock", "unix socket of the agent's API"),
+    key("state-dir", "/var/run/cilium", "folder of the agent's state"),
+    key("tunnel-port", "8472", "UDP port of the tunnel"),
+    key("tunnel-protocol", "vxlan", "vxlan"),
+    key("write-cni-conf-when-ready", "/etc/cni/net.d/05-cilium.conflist", "CNI configuration to write once pods can be served; empty: none"),
+];
+
+/// The entry of `name`, if the agent knows it.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.name == name)
+}

@@ -1,0 +1,247 @@
+//! The owner's state: what was seen, and what follows from it.
+
+mod endpoints;
+mod rules;
+mod settle;
+mod sources;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use abi::{Addr, Identity};
+use ipam::PodAllocator;
+use ipnet::IpNet;
+use policy::{Engine, Families, Options, Rule};
+use types::{LabelFilter, PolicyKind, PolicyOrigin};
+
+use crate::cidrs::CidrIdentities;
+use crate::claims::Claims;
+use crate::endpoint::Endpoint;
+use crate::identities::ClusterIdentities;
+use crate::ipcache::Ipcache;
+use crate::model::{Change, ClusterIdentity, Keyed, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};
+use crate::objects::{Condition, EndpointObject};
+use crate::routes::Route;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::table::Table;
+use crate::update::{Effect, PodRow};
+
+pub use endpoints::CreateError;
+
+/// A kind of objects that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Pods of this node.
+    Pod,
+    /// Namespaces.
+    Namespace,
+    /// CiliumNodes.
+    Node,
+    /// CiliumEndpoints of all nodes.
+    Endpoint,
+    /// CiliumIdentities.
+    Identity,
+    /// Policies of one kind.
+    Policy(PolicyKind),
+    /// The API server's own endpoints.
+    ApiServer,
+}
+
+/// A policy object, converted into rules or refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyObject {
+    /// Where it comes from.
+    pub origin: PolicyOrigin,
+    /// Its rules; empty if refused.
+    pub rules: Vec<Rule>,
+    /// Why it was refused.
+    pub refused: Option<String>,
+    /// Its specification as JSON, for `policy get`.
+    pub text: String,
+}
+
+impl Keyed for PolicyObject {
+    type Key = PodKey;
+
+    fn key(&self) -> PodKey {
+        PodKey::new(&self.origin.namespace, &self.origin.name)
+    }
+}
+
+/// Something the agent learned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Pods of this node.
+    Pods(Change<Pod>),
+    /// Namespaces.
+    Namespaces(Change<Namespace>),
+    /// Nodes of the cluster.
+    Nodes(Change<Node>),
+    /// Pods of all nodes, as their agents tell.
+    Endpoints(Change<RemoteEndpoint>),
+    /// Identities of the cluster.
+    Identities(Change<ClusterIdentity>),
+    /// Policies of one kind.
+    Policies(PolicyKind, Change<PolicyObject>),
+    /// Addresses of the API server, all of them.
+    ApiServers(Vec<IpAddr>),
+    /// Addresses of this node, all of them.
+    NodeAddresses(Vec<IpAddr>),
+}
+
+/// The state. See the crate's documentation for how it is used.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    filter: LabelFilter,
+    ipam: PodAllocator,
+    // What was seen.
+    pods: Store<Pod>,
+    namespaces: Store<Namespace>,
+    nodes: Store<Node>,
+    remote: Store<RemoteEndpoint>,
+    identities: Store<ClusterIdentity>,
+    policies: BTreeMap<PolicyKind, Store<PolicyObject>>,
+    api_servers: Option<Vec<IpAddr>>,
+    /// API servers that are neither this nor another node.
+    outside_servers: BTreeSet<IpNet>,
+    node_addresses: BTreeSet<IpAddr>,
+    endpoints: BTreeMap<u16, Endpoint>,
+    next_endpoint: u16,
+    sequence: u64,
+    // What follows.
+    node_claims: Claims<IpAddr, String>,
+    prefix_claims: Claims<IpNet, String>,
+    pod_claims: Claims<IpAddr, PodKey>,
+    /// Ports that the pods of an identity name.
+    ports: BTreeMap<Identity, BTreeMap<PodKey, Vec<NamedPort>>>,
+    cluster: ClusterIdentities,
+    cidrs: CidrIdentities,
+    /// Prefixes that the policy engine and the address tables know.
+    known_cidrs: BTreeSet<IpNet>,
+    ipcache: Ipcache,
+    engine: Engine,
+    pod_rows: Table<u32, PodRow>,
+    local_rows: Table<Addr, u32>,
+    routes: Table<IpNet, Route>,
+    objects: Table<PodKey, EndpointObject>,
+    conditions: Table<PolicyOrigin, Condition>,
+    // What is to be looked at.
+    pending: rules::Pending,
+    dirty_endpoints: BTreeSet<u16>,
+    dirty_nodes: bool,
+    effects: Vec<Effect>,
+    /// What the operator of the node should read in the log.
+    problems: Vec<String>,
+    revision: u64,
+    /// Policy revision that comes with each revision not realized yet.
+    awaiting: BTreeMap<u64, u64>,
+    realized_policy: u64,
+    settled_once: bool,
+}
+
+impl State {
+    /// A state that knows nothing but this node. `ipam` holds the node's pod CIDRs and its router addresses.
+    pub fn new(settings: Settings, filter: LabelFilter, ipam: PodAllocator) -> Self {
+        let families = match (settings.ipv4, settings.ipv6) {
+            (true, true) => Families::Dual,
+            (false, true) => Families::V6,
+            _ => Families::V4,
+        };
+        let options = Options {
+            mode: settings.enforcement,
+            allow_localhost: true,
+            families,
+            cluster: settings.cluster.clone(),
+        };
+        let mut state = Self {
+            ipcache: Ipcache::new(settings.tunnel),
+            engine: Engine::new(options),
+            filter,
+            ipam,
+            pods: Store::default(),
+            namespaces: Store::default(),
+            nodes: Store::default(),
+            remote: Store::default(),
+            identities: Store::default(),
+            policies: BTreeMap::new(),
+            api_servers: None,
+            outside_servers: BTreeSet::new(),
+            node_addresses: BTreeSet::new(),
+            endpoints: BTreeMap::new(),
+            next_endpoint: 1,
+            sequence: 0,
+            node_claims: Claims::default(),
+            prefix_claims: Claims::default(),
+            pod_claims: Claims::default(),
+            ports: BTreeMap::new(),
+            cluster: ClusterIdentities::default(),
+            cidrs: CidrIdentities::default(),
+            known_cidrs: BTreeSet::new(),
+            pod_rows: Table::default(),
+            local_rows: Table::default(),
+            routes: Table::default(),
+            objects: Table::default(),
+            conditions: Table::default(),
+            pending: rules::Pending::default(),
+            dirty_endpoints: BTreeSet::new(),
+            dirty_nodes: true,
+            effects: Vec::new(),
+            problems: Vec::new(),
+            revision: 0,
+            awaiting: BTreeMap::new(),
+            realized_policy: 0,
+            settled_once: false,
+            settings,
+        };
+        state.set_node_addresses(Vec::new());
+        state
+    }
+
+    /// Takes in what was learned. Nothing follows before [`State::settle`].
+    pub fn apply(&mut self, input: Input, now: u64) {
+        match input {
+            Input::Pods(change) => self.change_pods(change),
+            Input::Namespaces(change) => self.change_namespaces(change),
+            Input::Nodes(change) => self.change_nodes(change, now),
+            Input::Endpoints(change) => self.change_remote(change),
+            Input::Identities(change) => self.change_identities(change),
+            Input::Policies(kind, change) => self.change_policies(kind, change, now),
+            Input::ApiServers(addresses) => self.set_api_servers(addresses, now),
+            Input::NodeAddresses(addresses) => {
+                self.set_node_addresses(addresses);
+                self.place_api_servers(now);
+            }
+        }
+    }
+
+    /// Binds a prefix to the node-local number under which the kernel knows it, before anything else is taken in.
+    pub fn adopt_cidr(&mut self, prefix: IpNet, number: Identity, now: u64) {
+        self.cidrs.adopt(prefix, number, now);
+        if self.cidrs.number(&prefix.trunc()) == Some(number) {
+            self.introduce_cidr(prefix.trunc(), number);
+        }
+    }
+
+    /// The kinds of which no full list was taken in yet. Nothing is settled before there is none.
+    pub fn missing(&self) -> Vec<Kind> {
+        let policies = [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp].into_iter();
+        let synced = |kind: &PolicyKind| self.policies.get(kind).is_some_and(Store::is_synced);
+        let mut missing: Vec<Kind> = policies.filter(|k| !synced(k)).map(Kind::Policy).collect();
+        for (kind, synced) in [
+            (Kind::Pod, self.pods.is_synced()),
+            (Kind::Namespace, self.namespaces.is_synced()),
+            (Kind::Node, self.nodes.is_synced()),
+            (Kind::Endpoint, self.remote.is_synced()),
+            (Kind::Identity, self.identities.is_synced()),
+            (Kind::ApiServer, self.api_servers.is_some()),
+        ] {
+            if !synced {
+                missing.push(kind);
+            }
+        }
+        missing
+    }
+}

@@ -1,0 +1,268 @@
+//! Pods of this node: created, linked, restored, removed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use abi::Identity;
+use abi::identity::{INIT, UNKNOWN};
+use ipam::{PodError, PodLease};
+use policy::{NamedPorts, SubjectInfo};
+use types::{Labels, PodLabels, Reserved};
+
+use super::State;
+use crate::endpoint::{Attachment, Endpoint, EndpointSpec, Phase};
+use crate::ipcache::{Claim, Source};
+use crate::model::PodKey;
+use crate::update::Effect;
+
+/// An endpoint cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// No address.
+    #[error("no address for pod {pod}")]
+    Address {
+        /// The pod.
+        pod: PodKey,
+        /// Why.
+        #[source]
+        source: PodError,
+    },
+    /// All numbers are in use.
+    #[error("no endpoint number for pod {pod}: all 65535 are in use")]
+    Number {
+        /// The pod.
+        pod: PodKey,
+    },
+}
+
+/// The name of a host-side device: `lxc` and twelve digits that follow from the attachment.
+fn host_ifname(container_id: &str, ifname: &str) -> String {
+    // FNV-1a, 64 bits: any hash will do that spreads and never changes between versions.
+    let bytes = container_id.bytes().chain([0]).chain(ifname.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    format!("lxc{:012x}", hash & 0xffff_ffff_ffff)
+}
+
+impl State {
+    /// Gives a pod's attachment a number and addresses. Asking again for the same attachment gives the same.
+    ///
+    /// # Errors
+    /// [`CreateError`] when addresses or numbers have run out.
+    pub fn create(
+        &mut self,
+        container_id: &str,
+        ifname: &str,
+        netns: &str,
+        pod: PodKey,
+        pod_uid: &str,
+    ) -> Result<EndpointSpec, CreateError> {
+        if let Some(known) = self.find(container_id, ifname) {
+            return Ok(known.spec.clone());
+        }
+        let id = self.free_number().ok_or_else(|| CreateError::Number { pod: pod.clone() })?;
+        let owner = format!("{pod} [{id}]");
+        let lease = self.ipam.allocate(&owner);
+        let PodLease { v4, v6 } = lease.map_err(|source| CreateError::Address { pod: pod.clone(), source })?;
+        let spec = EndpointSpec {
+            id,
+            container_id: container_id.to_owned(),
+            ifname: ifname.to_owned(),
+            netns: netns.to_owned(),
+            host_ifname: host_ifname(container_id, ifname),
+            pod,
+            pod_uid: pod_uid.to_owned(),
+            v4,
+            v6,
+        };
+        self.insert(Endpoint::new(spec.clone()));
+        self.effects.push(Effect::Save(id));
+        Ok(spec)
+    }
+
+    /// The plugin has made the pod's link.
+    pub fn attach(&mut self, id: u16, attachment: Attachment) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else { return false };
+        endpoint.attachment = Some(attachment);
+        self.dirty_endpoints.insert(id);
+        self.effects.push(Effect::Save(id));
+        true
+    }
+
+    /// Takes back an endpoint of the last run. Until the first settlement the kernel does for it what it did.
+    ///
+    /// # Errors
+    /// Its address is not this node's any more, or another's; the endpoint is kept all the same, and its address is
+    /// given to nobody else.
+    pub fn restore(
+        &mut self,
+        spec: EndpointSpec,
+        attachment: Option<Attachment>,
+        identity: Identity,
+        labels: Labels,
+    ) -> Result<(), PodError> {
+        let owner = format!("{} [{}]", spec.pod, spec.id);
+        let claimed: Vec<Result<(), PodError>> =
+            spec.addresses().map(|address| self.ipam.claim(address, &owner)).collect();
+        let mut endpoint = Endpoint::new(spec);
+        endpoint.phase = Phase::Restoring;
+        endpoint.attachment = attachment;
+        if identity != UNKNOWN && !labels.is_empty() {
+            endpoint.identity = identity;
+            endpoint.labels = labels.clone();
+            if self.labels_of(identity).is_none() {
+                self.cluster.insert(identity, labels.clone());
+                self.tell_identities([(identity, Some(labels))].into());
+            }
+        }
+        self.insert(endpoint);
+        claimed.into_iter().collect()
+    }
+
+    /// Removes the endpoint of an attachment; returns its number if there was one.
+    pub fn remove(&mut self, container_id: &str, ifname: &str) -> Option<u16> {
+        let id = self.find(container_id, ifname)?.spec.id;
+        self.remove_endpoint(id);
+        Some(id)
+    }
+
+    /// Removes the endpoint whose host-side device had this index, if there is one: the device is gone.
+    pub fn remove_link(&mut self, ifindex: u32) -> Option<u16> {
+        let has_link = |e: &&Endpoint| e.attachment.as_ref().is_some_and(|a| a.host_ifindex == ifindex);
+        let id = self.endpoints.values().find(has_link)?.spec.id;
+        self.remove_endpoint(id);
+        Some(id)
+    }
+
+    /// Removes an endpoint.
+    pub fn remove_endpoint(&mut self, id: u16) {
+        let Some(endpoint) = self.endpoints.remove(&id) else { return };
+        for address in endpoint.spec.addresses() {
+            self.ipcache.claim(address, Source::OwnPod, None);
+            self.local_rows.remove(&address.into());
+            self.ipam.release(address);
+        }
+        if let Some(attachment) = &endpoint.attachment {
+            self.pod_rows.remove(&attachment.host_ifindex);
+        }
+        let update = self.engine.set_subject(u64::from(id), None);
+        self.take(update, 0);
+        self.dirty_endpoints.remove(&id);
+        if !self.endpoints.values().any(|e| e.spec.pod == endpoint.spec.pod) {
+            self.set_ports(&endpoint.spec.pod, UNKNOWN, Vec::new());
+        }
+        self.refresh_object(&endpoint.spec.pod);
+        self.effects.push(Effect::Forget(id));
+    }
+
+    /// Switches an endpoint's audit on or off.
+    pub fn set_audit(&mut self, id: u16, audit: bool) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else { return false };
+        endpoint.audit = audit;
+        self.dirty_endpoints.insert(id);
+        true
+    }
+
+    fn insert(&mut self, mut endpoint: Endpoint) {
+        self.sequence += 1;
+        endpoint.sequence = self.sequence;
+        let id = endpoint.spec.id;
+        self.endpoints.insert(id, endpoint);
+        self.dirty_endpoints.insert(id);
+    }
+
+    /// The next number in a circle, so that a number rests after its endpoint has gone.
+    fn free_number(&mut self) -> Option<u16> {
+        let start = self.next_endpoint;
+        let circle = (start..=u16::MAX).chain(1..start);
+        let id = circle.into_iter().find(|id| !self.endpoints.contains_key(id))?;
+        self.next_endpoint = id.checked_add(1).unwrap_or(1);
+        Some(id)
+    }
+
+    /// Brings labels and identity of the dirty endpoints up to date; returns those that changed.
+    pub(super) fn refresh_identities(&mut self) {
+        for id in self.dirty_endpoints.clone() {
+            let Some(endpoint) = self.endpoints.get(&id) else { continue };
+            let Some((labels, service_account)) = self.labels_wanted(endpoint) else { continue };
+            let number = match labels.has_reserved("init") {
+                true => Some(INIT),
+                false => self.cluster.number(&labels),
+            };
+            let Some(endpoint) = self.endpoints.get_mut(&id) else { continue };
+            endpoint.service_account = service_account;
+            match number {
+                Some(number) => {
+                    if endpoint.identity != number || endpoint.labels != labels {
+                        endpoint.identity = number;
+                        endpoint.labels = labels;
+                        self.effects.push(Effect::Save(id));
+                    }
+                    endpoint.awaited = None;
+                }
+                None => {
+                    // With an identity already, it keeps that until the new one has a number.
+                    endpoint.phase = Phase::WaitingForIdentity;
+                    endpoint.awaited = Some(labels);
+                }
+            }
+        }
+        let needed: BTreeSet<Labels> = self.endpoints.values().filter_map(|e| e.awaited.clone()).collect();
+        for (labels, number) in self.cluster.want(&needed) {
+            self.effects.push(Effect::CreateIdentity { number, labels });
+        }
+    }
+
+    /// The labels an endpoint should have, and its service account; `None` while its pod is not known.
+    fn labels_wanted(&self, endpoint: &Endpoint) -> Option<(Labels, String)> {
+        let key = &endpoint.spec.pod;
+        if key.name.is_empty() {
+            // No pod of Kubernetes: it will never get other labels.
+            return Reserved::by_name("init").map(|r| (r.labels(), String::new()));
+        }
+        let pod = self.pods.get(key)?;
+        let uid = &endpoint.spec.pod_uid;
+        if !uid.is_empty() && !pod.uid.is_empty() && *uid != pod.uid {
+            // The next pod of that name.
+            return None;
+        }
+        let namespace = self.namespaces.get(&key.namespace)?;
+        let labels = self.filter.identity_labels(&PodLabels {
+            namespace: &key.namespace,
+            service_account: &pod.service_account,
+            cluster: &self.settings.cluster,
+            pod: pod.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            namespace_labels: namespace.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        });
+        Some((labels, pod.service_account.clone()))
+    }
+
+    /// Tells the engine about the dirty endpoints as subjects, and the address tables about their identities.
+    pub(super) fn refresh_subjects(&mut self) {
+        for id in self.dirty_endpoints.clone() {
+            let Some(endpoint) = self.endpoints.get(&id).filter(|e| e.is_complete()).cloned() else { continue };
+            let ports = self.pods.get(&endpoint.spec.pod).map(|p| p.named_ports.clone()).unwrap_or_default();
+            let mut named_ports = NamedPorts::new();
+            for port in &ports {
+                named_ports.entry(port.name.clone()).or_default().insert((port.protocol, port.port));
+            }
+            self.set_ports(&endpoint.spec.pod, endpoint.identity, ports);
+            let info = SubjectInfo { labels: endpoint.labels.clone(), named_ports, audit: endpoint.audit };
+            let update = self.engine.set_subject(u64::from(id), Some(info));
+            self.take(update, 0);
+            for address in endpoint.spec.addresses() {
+                let claim = Claim { identity: endpoint.identity, node: None };
+                self.ipcache.claim(address, Source::OwnPod, Some(claim));
+            }
+        }
+    }
+
+    /// The endpoint of an attachment.
+    pub fn find(&self, container_id: &str, ifname: &str) -> Option<&Endpoint> {
+        self.endpoints.values().find(|e| e.spec.container_id == container_id && e.spec.ifname == ifname)
+    }
+
+    /// The endpoint with this address.
+    pub fn by_address(&self, address: IpAddr) -> Option<&Endpoint> {
+        self.endpoints.values().find(|e| e.spec.addresses().any(|a| a == address))
+    }
+}

@@ -1,0 +1,258 @@
+//! Kubernetes objects coming in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use abi::Identity;
+use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, UNKNOWN};
+use ipnet::IpNet;
+use policy::{IdentityInfo, NamedPorts};
+use types::{Label, Labels, NumericIdentity, PolicyKind};
+
+use super::{PolicyObject, State};
+use crate::ipcache::{Claim, Source};
+use crate::model::{Change, ClusterIdentity, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};
+use crate::objects::Condition;
+use crate::update::Effect;
+
+impl State {
+    pub(super) fn change_pods(&mut self, change: Change<Pod>) {
+        let touched = self.pods.change(change);
+        let of_pods = self.endpoints.values().filter(|e| touched.contains(&e.spec.pod));
+        self.dirty_endpoints.extend(of_pods.map(|e| e.spec.id));
+    }
+
+    pub(super) fn change_namespaces(&mut self, change: Change<Namespace>) {
+        let touched = self.namespaces.change(change);
+        let inside = self.endpoints.values().filter(|e| touched.contains(&e.spec.pod.namespace));
+        self.dirty_endpoints.extend(inside.map(|e| e.spec.id));
+    }
+
+    pub(super) fn change_nodes(&mut self, change: Change<Node>, now: u64) {
+        let touched = self.nodes.change(change);
+        for name in &touched {
+            let (addresses, prefixes) = match self.nodes.get(name) {
+                Some(node) if *name != self.settings.node.name => self.claims_of(node),
+                _ => (Vec::new(), Vec::new()),
+            };
+            for (address, claim) in self.node_claims.set(name, addresses) {
+                self.ipcache.claim(address, Source::Node, claim);
+            }
+            for (prefix, claim) in self.prefix_claims.set(name, prefixes) {
+                self.ipcache.set_pod_cidr(prefix, claim);
+            }
+        }
+        if !touched.is_empty() {
+            self.dirty_nodes = true;
+            self.place_api_servers(now);
+        }
+    }
+
+    /// Another node: its own addresses are reached as they are, its router and its pods through it.
+    fn claims_of(&self, node: &Node) -> (Vec<(IpAddr, Claim)>, Vec<(IpNet, Claim)>) {
+        let behind = |address: IpAddr| node.underlay_for(address).or_else(|| node.primary());
+        let own = node.underlay.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: None }));
+        let routers = node.routers.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: behind(*a) }));
+        let prefixes = node.pod_cidrs.iter().filter(|p| !self.settings.node.pod_cidrs.contains(p)).map(|p| {
+            let identity = self.settings.world_identity(p.addr());
+            (*p, Claim { identity, node: behind(p.addr()) })
+        });
+        (own.chain(routers).collect(), prefixes.collect())
+    }
+
+    pub(super) fn change_remote(&mut self, change: Change<RemoteEndpoint>) {
+        let touched = self.remote.change(change);
+        for key in &touched {
+            // This node knows its own pods better than any object.
+            let mine = |e: &&RemoteEndpoint| e.node.is_none_or(|n| self.settings.node.underlay.contains(&n));
+            let remote = self.remote.get(key).filter(|e| !mine(e) && e.identity != UNKNOWN).cloned();
+            let claims = remote.as_ref().map_or_else(Vec::new, |e| {
+                e.addresses.iter().map(|a| (*a, Claim { identity: e.identity, node: e.node })).collect()
+            });
+            for (address, claim) in self.pod_claims.set(key, claims) {
+                self.ipcache.claim(address, Source::Pod, claim);
+            }
+            let (identity, ports) = remote.map_or((UNKNOWN, Vec::new()), |e| (e.identity, e.named_ports));
+            self.set_ports(key, identity, ports);
+        }
+    }
+
+    pub(super) fn change_identities(&mut self, change: Change<ClusterIdentity>) {
+        let touched = self.identities.change(change);
+        let mut changes = BTreeMap::new();
+        for number in touched {
+            let labels = self.identities.get(&number).and_then(|object| {
+                let labels = object.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+                Labels::from_security_labels(labels).ok()
+            });
+            match labels {
+                Some(labels) => {
+                    self.cluster.insert(number, labels.clone());
+                    changes.insert(number, Some(labels));
+                }
+                None => self.lose_identity(number, &mut changes),
+            }
+        }
+        // Somebody's labels may have a number now, or a better one.
+        self.dirty_endpoints.extend(self.endpoints.keys());
+        self.tell_identities(changes);
+    }
+
+    /// An identity object is gone. While a pod of this node has the number, it is asked for again, and still known.
+    fn lose_identity(&mut self, number: Identity, changes: &mut BTreeMap<Identity, Option<Labels>>) {
+        let labels = self.cluster.remove(number);
+        if self.endpoints.values().any(|e| e.identity == number) {
+            if let Some(labels) = labels {
+                self.cluster.insert(number, labels.clone());
+                self.effects.push(Effect::CreateIdentity { number, labels });
+            }
+        } else {
+            changes.insert(number, None);
+        }
+    }
+
+    pub(super) fn change_policies(&mut self, kind: PolicyKind, change: Change<PolicyObject>, now: u64) {
+        let store = self.policies.entry(kind).or_default();
+        let before: BTreeMap<PodKey, types::PolicyOrigin> = match &change {
+            Change::Apply(object) => [crate::Keyed::key(object)].into_iter().collect::<BTreeSet<_>>(),
+            Change::Delete(key) => [key.clone()].into(),
+            Change::Reset(_) => store.iter().map(crate::Keyed::key).collect(),
+        }
+        .into_iter()
+        .filter_map(|key| store.get(&key).map(|object| (key, object.origin.clone())))
+        .collect();
+        let touched = store.change(change);
+        for key in touched {
+            let object = self.policies.get(&kind).and_then(|store| store.get(&key)).cloned();
+            if let Some(old) = before.get(&key)
+                && object.as_ref().is_none_or(|o| o.origin != *old)
+            {
+                let update = self.engine.remove(old);
+                self.take(update, now);
+                self.conditions.remove(old);
+            }
+            if let Some(object) = object {
+                self.conditions.set(object.origin.clone(), Condition { refused: object.refused });
+                let update = self.engine.apply(object.origin, object.rules);
+                self.take(update, now);
+            }
+        }
+    }
+
+    pub(super) fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
+        let fixed = self.settings.node.underlay.iter().chain(&self.settings.node.routers).copied();
+        let fresh: BTreeSet<IpAddr> = addresses.into_iter().chain(fixed).collect();
+        for gone in self.node_addresses.difference(&fresh) {
+            self.ipcache.claim(*gone, Source::OwnNode, None);
+        }
+        for address in &fresh {
+            self.ipcache.claim(*address, Source::OwnNode, Some(Claim { identity: HOST, node: None }));
+        }
+        self.node_addresses = fresh;
+    }
+
+    pub(super) fn set_api_servers(&mut self, addresses: Vec<IpAddr>, now: u64) {
+        // An empty list is an API server that cannot tell its own address; the old ones are better than none.
+        if addresses.is_empty() && self.api_servers.is_some() {
+            return;
+        }
+        let gone = self.api_servers.replace(addresses.clone()).unwrap_or_default();
+        for address in gone.iter().filter(|a| !addresses.contains(a)) {
+            self.ipcache.claim(*address, Source::ApiServer, None);
+        }
+        self.place_api_servers(now);
+    }
+
+    /// The API server is this node (then `host` is labelled so), other nodes (then they get its identity), or outside
+    /// (then its address is a prefix that is labelled so).
+    pub(super) fn place_api_servers(&mut self, now: u64) {
+        let servers = self.api_servers.clone().unwrap_or_default();
+        let here = servers.iter().any(|a| self.node_addresses.contains(a));
+        let mut labels: Vec<Label> = vec![Label::reserved("host")];
+        if here {
+            labels.push(Label::reserved("kube-apiserver"));
+        }
+        self.tell_identities([(HOST, Some(labels.into_iter().collect()))].into());
+
+        let mut outside = BTreeSet::new();
+        for address in servers.iter().filter(|a| !self.node_addresses.contains(a)) {
+            let node = self.node_claims.winner(address);
+            let claim = node.map(|claim| Claim { identity: KUBE_APISERVER, ..claim });
+            self.ipcache.claim(*address, Source::ApiServer, claim);
+            if claim.is_none() {
+                outside.insert(IpNet::from(*address));
+            }
+        }
+        let before = std::mem::replace(&mut self.outside_servers, outside.clone());
+        for prefix in outside.difference(&before) {
+            self.acquire_cidr(*prefix);
+        }
+        for prefix in before.difference(&outside) {
+            self.cidrs.release(*prefix, now);
+        }
+        // Whoever came or went carries other labels now.
+        let relabelled: BTreeMap<Identity, Option<Labels>> = outside
+            .symmetric_difference(&before)
+            .filter_map(|prefix| Some((self.cidrs.number(prefix)?, Some(self.cidr_labels(*prefix)))))
+            .collect();
+        self.tell_identities(relabelled);
+    }
+
+    /// Labels of a prefix that policies (or the API server) name.
+    pub(super) fn cidr_labels(&self, prefix: IpNet) -> Labels {
+        let labels = Labels::of_cidr(&prefix, self.settings.world(prefix.addr()));
+        if self.outside_servers.contains(&prefix) {
+            labels.iter().cloned().chain([Label::reserved("kube-apiserver")]).collect()
+        } else {
+            labels
+        }
+    }
+
+    /// Tells the policy engine what numbers stand for.
+    pub(super) fn tell_identities(&mut self, changes: BTreeMap<Identity, Option<Labels>>) {
+        if changes.is_empty() {
+            return;
+        }
+        let changes = changes
+            .into_iter()
+            .map(|(number, labels)| {
+                let named_ports = self.named_ports(number);
+                (NumericIdentity(number), labels.map(|labels| IdentityInfo { labels, named_ports }))
+            })
+            .collect();
+        let update = self.engine.set_identities(changes);
+        // Identities never change which prefixes rules name, so no time is needed.
+        self.take(update, 0);
+    }
+
+    /// Notes the ports that a pod names, under its identity (0: none any more).
+    pub(super) fn set_ports(&mut self, pod: &PodKey, identity: Identity, ports: Vec<NamedPort>) {
+        let mut touched = BTreeSet::new();
+        let mut known = false;
+        for (number, pods) in &mut self.ports {
+            match pods.get(pod) {
+                Some(held) if *number == identity && *held == ports => known = true,
+                Some(_) => {
+                    pods.remove(pod);
+                    touched.insert(*number);
+                }
+                None => {}
+            }
+        }
+        self.ports.retain(|_, pods| !pods.is_empty());
+        if !known && identity != UNKNOWN && !ports.is_empty() {
+            self.ports.entry(identity).or_default().insert(pod.clone(), ports);
+            touched.insert(identity);
+        }
+        let labelled = touched.into_iter().filter_map(|n| Some((n, Some(self.labels_of(n)?)))).collect();
+        self.tell_identities(labelled);
+    }
+
+    fn named_ports(&self, identity: Identity) -> NamedPorts {
+        let mut named = NamedPorts::new();
+        for port in self.ports.get(&identity).into_iter().flat_map(BTreeMap::values).flatten() {
+            named.entry(port.name.clone()).or_default().insert((port.protocol, port.port));
+        }
+        named
+    }
+}
