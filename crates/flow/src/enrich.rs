@@ -1,0 +1,192 @@
+//! From what the kernel knows to what people know.
+
+use crate::lookups::{Endpoint, Lookups};
+use crate::model::*;
+use crate::raw::{RawFlow, RawKind};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use types::{Labels, NumericIdentity};
+
+/// Gives a flow its names. `wall_offset` is what to add to the kernel's monotonic clock to get ns since the Unix epoch.
+/// Cannot fail: what nobody knows stays unknown.
+pub fn enrich(raw: RawFlow, lookups: &dyn Lookups, wall_offset: u64) -> Flow {
+    let event = &raw.event;
+    let node_name = lookups.node_name();
+    let time = event.time.wrapping_add(wall_offset);
+    let ports = raw.packet.l4.as_ref().and_then(L4::ports);
+    let source = End::found(
+        lookups,
+        event.source_endpoint,
+        event.source_identity,
+        raw.packet.ip.map(|ip| ip.source),
+        ports.map(|(source, _)| source),
+    );
+    let destination = End::found(
+        lookups,
+        event.destination_endpoint,
+        event.destination_identity,
+        raw.packet.ip.map(|ip| ip.destination),
+        ports.map(|(_, destination)| destination),
+    );
+    let mut flow = Flow {
+        time,
+        uuid: uuid(&raw, time, &node_name),
+        emitter: lookups.emitter(),
+        ethernet: raw.packet.ethernet,
+        ip: raw.packet.ip,
+        l4: raw.packet.l4,
+        tunnel: raw.packet.tunnel,
+        source,
+        destination,
+        node_name,
+        node_labels: lookups.node_labels(),
+        direction: direction(&raw),
+        interface: interface(lookups, event.ifindex),
+        ..Flow::default()
+    };
+    judge(&mut flow, &raw, lookups);
+    flow
+}
+
+/// Verdict, event type, and whose policy it was (datapath.md §11).
+fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &dyn Lookups) {
+    match raw.kind {
+        RawKind::Drop { reason, .. } => {
+            flow.event_type = EVENT_DROP;
+            flow.event_subtype = i32::from(reason);
+            flow.verdict = Verdict::Dropped;
+            flow.drop_reason = reason;
+            if raw.event.cookie != 0 {
+                blame(flow, lookups.policies(raw.event.cookie), true);
+            }
+        }
+        RawKind::Trace { point, reason } => {
+            flow.event_type = EVENT_TRACE;
+            flow.event_subtype = point.subtype();
+            flow.verdict = Verdict::Forwarded;
+            flow.point = Some(point);
+            flow.reason = reason;
+            flow.is_reply = reason.map(|reason| reason == Reason::Reply);
+        }
+        RawKind::Verdict { denied, audited, .. } => {
+            flow.event_type = EVENT_POLICY_VERDICT;
+            flow.policy_match = u32::from(raw.event.matched);
+            flow.verdict = match (audited, denied) {
+                (true, _) => Verdict::Audit,
+                (false, Some(_)) => Verdict::Dropped,
+                (false, None) => Verdict::Forwarded,
+            };
+            if flow.verdict == Verdict::Dropped {
+                flow.drop_reason = denied.unwrap_or_default();
+            } else {
+                // An allowing verdict is about the first packet of a connection.
+                flow.is_reply = Some(false);
+            }
+            blame(flow, lookups.policies(raw.event.cookie), audited || denied.is_some());
+        }
+    }
+}
+
+/// Files the policies under the direction they decided. Audit counts as denied: these policies would have.
+fn blame(flow: &mut Flow, policies: Option<Policies>, denied: bool) {
+    let Some(policies) = policies else { return };
+    match (flow.direction, denied) {
+        (Direction::Egress, false) => flow.egress_allowed_by = policies,
+        (Direction::Egress, true) => flow.egress_denied_by = policies,
+        (Direction::Ingress, false) => flow.ingress_allowed_by = policies,
+        (Direction::Ingress, true) => flow.ingress_denied_by = policies,
+        (Direction::Unknown, _) => {}
+    }
+}
+
+/// Verdicts and drops say which way they looked; a trace is seen from the endpoint next to its point, and replies turn
+/// the direction of their connection around.
+fn direction(raw: &RawFlow) -> Direction {
+    let event = &raw.event;
+    match raw.kind {
+        RawKind::Verdict { egress: true, .. } => Direction::Egress,
+        RawKind::Verdict { egress: false, .. } => Direction::Ingress,
+        RawKind::Drop { egress: true, .. } if event.source_endpoint != 0 => Direction::Egress,
+        RawKind::Drop { egress: false, .. } if event.destination_endpoint != 0 => Direction::Ingress,
+        RawKind::Drop { .. } => Direction::Unknown,
+        RawKind::Trace { point, reason } => {
+            let at_receiver = point == Point::ToEndpoint;
+            let endpoint = if at_receiver { event.destination_endpoint } else { event.source_endpoint };
+            match reason {
+                None => Direction::Unknown,
+                Some(_) if endpoint == 0 => Direction::Unknown,
+                Some(reason) if at_receiver == (reason == Reason::Reply) => Direction::Egress,
+                Some(_) => Direction::Ingress,
+            }
+        }
+    }
+}
+
+impl End {
+    /// What is known of one end: by its number on this node, else by its address; the event's identity counts more than
+    /// any other, because it is the one that was enforced.
+    fn found(
+        lookups: &dyn Lookups,
+        id: u16,
+        identity: u32,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    ) -> Self {
+        let endpoint = match id {
+            0 => address.and_then(|address| lookups.endpoint_at(address)),
+            id => lookups.endpoint(id),
+        };
+        let known = endpoint.as_deref();
+        let identity =
+            [Some(identity), known.map(|e| e.identity), address.and_then(|a| lookups.identity_at(a))]
+                .into_iter()
+                .flatten()
+                .find(|identity| *identity != 0)
+                .unwrap_or_default();
+        Self {
+            endpoint: if id != 0 { u32::from(id) } else { known.map_or(0, |e| u32::from(e.id)) },
+            identity,
+            labels: labels(lookups, identity, known),
+            pod: known.and_then(|e| e.pod.clone()),
+            names: address.and_then(|address| lookups.names(address)).unwrap_or_default(),
+            service: address.and_then(|address| lookups.service(address, port.unwrap_or_default())),
+        }
+    }
+}
+
+fn labels(lookups: &dyn Lookups, identity: u32, endpoint: Option<&Endpoint>) -> Labels {
+    match endpoint {
+        Some(endpoint) if endpoint.identity == identity => endpoint.labels.clone(),
+        _ => lookups
+            .labels(identity)
+            .or_else(|| NumericIdentity(identity).reserved().map(|reserved| reserved.labels()))
+            .unwrap_or_else(Labels::none),
+    }
+}
+
+fn interface(lookups: &dyn Lookups, index: u32) -> Option<Interface> {
+    (index != 0).then(|| Interface { index, name: lookups.interface(index).unwrap_or_default() })
+}
+
+/// A name for the event of the form of RFC 9562 version 8, made of what the event is: no random is needed, and the same
+/// event has the same name wherever it is decoded.
+fn uuid(raw: &RawFlow, time: u64, node: &Arc<str>) -> String {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, time, node, raw.event).hash(&mut hasher);
+        if let Some(ip) = raw.packet.ip {
+            (ip.source, ip.destination).hash(&mut hasher);
+        }
+        raw.packet.l4.and_then(|l4| l4.ports()).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    let bits = (half(0) << 64) | half(1);
+    let bits = (bits & !(0xf_u128 << 76)) | (0x8_u128 << 76);
+    let bits = (bits & !(0x3_u128 << 62)) | (0x2_u128 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests;
