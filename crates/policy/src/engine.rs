@@ -1,15 +1,28 @@
-use crate::cookies::{Cookies, RuleRef};
-use crate::explain::{Explanation, Packet};
-use crate::rule::{NamedPorts, Rule};
+use crate::cookies::RuleRef;
+use crate::explain::{self, Explanation, Packet};
+use crate::repository::{Repository, RuleDiff};
+use crate::rule::{NamedPorts, Peer, Rule};
+use crate::selector_cache::{SelectorCache, World};
 use crate::table::{PolicyTable, TableDelta};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::tables::{Tables, Wanted};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use types::{IpNet, Labels, NumericIdentity, PolicyOrigin};
+use types::{IpNet, Labels, NumericIdentity, PolicyOrigin, Reserved};
 
 /// The whole of policy: rules, identities and subjects go in one by one; what changes in which table comes out.
 #[derive(Debug)]
 pub struct Engine {
-    _todo: Cookies,
+    options: Options,
+    repository: Repository,
+    cache: SelectorCache,
+    tables: Tables,
+    subjects: BTreeMap<SubjectId, Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    info: SubjectInfo,
+    table: TableId,
 }
 
 /// How policy is enforced on this node.
@@ -57,7 +70,7 @@ pub struct TableId(pub u64);
 pub type SubjectId = u64;
 
 /// A pod whose traffic is ruled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SubjectInfo {
     /// Its identity labels.
     pub labels: Labels,
@@ -104,57 +117,198 @@ pub struct IdentityInfo {
 
 impl Engine {
     /// An engine that knows the reserved identities and no rule.
-    pub fn new(_options: Options) -> Self {
-        todo!()
+    pub fn new(options: Options) -> Self {
+        let world = World { families: options.families, cluster: options.cluster.clone() };
+        let mut engine = Self {
+            options,
+            repository: Repository::default(),
+            cache: SelectorCache::new(world),
+            tables: Tables::default(),
+            subjects: BTreeMap::new(),
+        };
+        for reserved in Reserved::ALL {
+            engine.cache.set_identity(reserved.id, Some(IdentityInfo::of(reserved.labels())));
+        }
+        engine
     }
+
     /// Makes `rules` the rules of `origin`, in place of those it had.
-    pub fn apply(&mut self, _origin: PolicyOrigin, _rules: Vec<Rule>) -> Update {
-        todo!()
+    pub fn apply(&mut self, origin: PolicyOrigin, rules: Vec<Rule>) -> Update {
+        self.set_policies([(origin, Some(rules))].into())
     }
+
     /// Forgets the rules of `origin`.
-    pub fn remove(&mut self, _origin: &PolicyOrigin) -> Update {
-        todo!()
+    pub fn remove(&mut self, origin: &PolicyOrigin) -> Update {
+        self.set_policies([(origin.clone(), None)].into())
     }
-    /// Learns, changes (`Some`) or forgets (`None`) identities.
-    pub fn set_identities(&mut self, _changes: BTreeMap<NumericIdentity, Option<IdentityInfo>>) -> Update {
-        todo!()
+
+    /// Sets (`Some`) or forgets (`None`) the rules of many origins at once; origins not named stay as they are. A rule that
+    /// is equal and in the same place as before is not touched, and neither is any table that only it concerns.
+    pub fn set_policies(&mut self, changes: BTreeMap<PolicyOrigin, Option<Vec<Rule>>>) -> Update {
+        let RuleDiff { added, removed, prefixes_added, prefixes_removed } =
+            self.repository.change(changes, &mut self.cache);
+        let mut update = Update { prefixes_added, prefixes_removed, ..self.update() };
+        let concerned = |attached: &Attached| {
+            added.iter().chain(&removed).any(|rule| rule.rule.subject.matches(&attached.info.labels))
+        };
+        let subjects: Vec<SubjectId> =
+            self.subjects.iter().filter(|(_, attached)| concerned(attached)).map(|(id, _)| *id).collect();
+        // Pods with equal labels need the same table.
+        let mut known: HashMap<SubjectInfo, TableId> = HashMap::new();
+        for id in subjects {
+            let Some(attached) = self.subjects.get(&id) else { continue };
+            let info = attached.info.clone();
+            let table = match known.get(&info) {
+                Some(table) => *table,
+                None => self.table_for(&info, &mut update),
+            };
+            known.insert(info, table);
+            self.move_subject(id, table, &mut update);
+        }
+        self.repository.release(&removed, &mut self.cache);
+        update
     }
+
+    /// Learns, changes (`Some`) or forgets (`None`) identities. Only tables whose rules name a peer that such an identity
+    /// matches, or matched, are touched, and in these only the entries of the identity.
+    pub fn set_identities(&mut self, changes: BTreeMap<NumericIdentity, Option<IdentityInfo>>) -> Update {
+        let mut update = self.update();
+        for (id, info) in changes {
+            let change = self.cache.set_identity(id, info);
+            self.tables.refresh(id, &change, &self.cache, &mut update.tables);
+        }
+        update
+    }
+
     /// Learns, changes (`Some`) or forgets (`None`) a subject.
-    pub fn set_subject(&mut self, _id: SubjectId, _info: Option<SubjectInfo>) -> Update {
-        todo!()
+    pub fn set_subject(&mut self, id: SubjectId, info: Option<SubjectInfo>) -> Update {
+        let mut update = self.update();
+        let Some(info) = info else {
+            if let Some(attached) = self.subjects.remove(&id) {
+                update.subjects.insert(id, None);
+                self.tables.leave(attached.table, id, &mut update.tables);
+            }
+            return update;
+        };
+        if self.subjects.get(&id).is_some_and(|attached| attached.info == info) {
+            return update;
+        }
+        let table = self.table_for(&info, &mut update);
+        match self.subjects.get_mut(&id) {
+            Some(attached) => {
+                attached.info = info;
+                self.move_subject(id, table, &mut update);
+            }
+            None => {
+                self.tables.join(table, id);
+                self.subjects.insert(id, Attached { info, table });
+                update.subjects.insert(id, Some(table));
+            }
+        }
+        update
     }
+
     /// Grows with every change of the rules.
     pub fn revision(&self) -> u64 {
-        todo!()
+        self.repository.revision()
     }
+
     /// The table of a subject.
-    pub fn table_of(&self, _id: SubjectId) -> Option<TableId> {
-        todo!()
+    pub fn table_of(&self, id: SubjectId) -> Option<TableId> {
+        self.subjects.get(&id).map(|attached| attached.table)
     }
-    /// The table as it is now.
-    pub fn table(&self, _id: TableId) -> Option<Arc<PolicyTable>> {
-        todo!()
+
+    /// The table as it is now. Keeping it makes the next change of the table copy it first.
+    pub fn table(&self, id: TableId) -> Option<Arc<PolicyTable>> {
+        self.tables.get(id)
     }
+
     /// Which subjects use the table.
-    pub fn users(&self, _id: TableId) -> BTreeSet<SubjectId> {
-        todo!()
+    pub fn users(&self, id: TableId) -> BTreeSet<SubjectId> {
+        self.tables.users(id)
     }
-    /// All prefixes that rules name, exceptions included: each needs an identity of the node's own.
+
+    /// All prefixes that rules name, exceptions included: each needs an identity of the node's own, with the labels of
+    /// [`Labels::of_cidr`]. Whole families (`0.0.0.0/0`) are not among them: those are the world.
     pub fn prefixes_in_use(&self) -> BTreeSet<IpNet> {
-        todo!()
+        self.repository.prefixes().collect()
     }
+
     /// The rules of every policy, for `policy get`.
     pub fn policies(&self) -> impl Iterator<Item = (&PolicyOrigin, &[Rule])> {
-        todo!();
-        #[expect(unreachable_code, reason = "signature only, being written")]
-        std::iter::empty()
+        self.repository.policies()
     }
+
+    /// Every peer that rules name, the number of rules that do, and the identities that match it, for `policy selectors`.
+    pub fn selectors(&self) -> impl Iterator<Item = (&Peer, usize, &BTreeSet<NumericIdentity>)> {
+        self.cache.selectors()
+    }
+
+    /// The labels of an identity.
+    pub fn labels_of(&self, id: NumericIdentity) -> Option<&Labels> {
+        self.cache.identity_of(id).map(|identity| &identity.labels)
+    }
+
     /// The rules that a cookie stands for; also for a while after no table holds it any more.
-    pub fn cookie(&self, _cookie: u32) -> Option<&[RuleRef]> {
-        todo!()
+    pub fn cookie(&self, cookie: u32) -> Option<&[RuleRef]> {
+        self.tables.cookie(cookie)
     }
-    /// Why a packet of this subject passes or not.
-    pub fn explain(&self, _subject: &SubjectInfo, _packet: &Packet) -> Explanation {
-        todo!()
+
+    /// Why a packet of this subject passes or not. Reads the rules, not the tables: what a table says is
+    /// [`PolicyTable::lookup`], and both always agree.
+    pub fn explain(&self, subject: &SubjectInfo, packet: &Packet) -> Explanation {
+        let rules = self.repository.selecting(&subject.labels);
+        explain::explain(subject, packet, &rules, &self.cache, &self.options)
+    }
+
+    fn update(&self) -> Update {
+        Update { revision: self.repository.revision(), ..Update::default() }
+    }
+
+    fn table_for(&mut self, info: &SubjectInfo, update: &mut Update) -> TableId {
+        let rules = match self.options.mode {
+            EnforcementMode::Never => Vec::new(),
+            EnforcementMode::Default | EnforcementMode::Always => self.repository.selecting(&info.labels),
+        };
+        let wanted = Wanted { rules, named_ports: &info.named_ports, audit: info.audit };
+        self.tables.find_or_make(wanted, &self.cache, &self.options, &mut update.tables)
+    }
+
+    fn move_subject(&mut self, id: SubjectId, table: TableId, update: &mut Update) {
+        let Some(attached) = self.subjects.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut attached.table, table);
+        if old != table {
+            self.tables.join(table, id);
+            self.tables.leave(old, id, &mut update.tables);
+            update.subjects.insert(id, Some(table));
+        }
+    }
+}
+
+impl IdentityInfo {
+    /// An identity that names no ports.
+    pub fn of(labels: Labels) -> Self {
+        Self { labels, named_ports: NamedPorts::new() }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: EnforcementMode::Default,
+            allow_localhost: true,
+            families: Families::V4,
+            cluster: "default".to_owned(),
+        }
+    }
+}
+
+impl Update {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.subjects.is_empty()
+            && self.prefixes_added.is_empty()
+            && self.prefixes_removed.is_empty()
     }
 }

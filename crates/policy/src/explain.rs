@@ -1,5 +1,14 @@
 use crate::cookies::RuleRef;
-use crate::rule::{Direction, Tier, Verdict};
+use crate::decide::Action;
+use crate::engine::{EnforcementMode, Options, SubjectInfo};
+use crate::ports;
+use crate::program::Program;
+use crate::repository::Compiled;
+use crate::rule::{Direction, NamedPorts, Tier, Verdict};
+use crate::selector_cache::SelectorCache;
+use crate::table::L4Key;
+use std::fmt;
+use std::sync::Arc;
 use types::{Labels, NumericIdentity};
 
 /// A packet to explain.
@@ -66,4 +75,115 @@ pub enum Outcome {
     DefaultDenied,
     /// Passes, and would be dropped were it not for a dry run.
     Audited,
+}
+
+/// Reads the rules one by one, then lets the engine's own judge decide over those that fit.
+pub(crate) fn explain(
+    subject: &SubjectInfo,
+    packet: &Packet,
+    rules: &[Arc<Compiled>],
+    cache: &SelectorCache,
+    options: &Options,
+) -> Explanation {
+    let rules: Vec<Arc<Compiled>> = match options.mode {
+        EnforcementMode::Never => Vec::new(),
+        _ => rules.iter().filter(|rule| rule.rule.direction == packet.direction).cloned().collect(),
+    };
+    let known = cache.identity_of(packet.peer);
+    let no_ports = NamedPorts::new();
+    let (labels, peer_ports) =
+        known.map_or((Labels::none(), &no_ports), |i| (i.labels.clone(), &i.named_ports));
+    let receiver = match packet.direction {
+        Direction::Ingress => &subject.named_ports,
+        Direction::Egress => peer_ports,
+    };
+    let whole = L4Key::port(packet.protocol, packet.port);
+    let fits = |rule: &Compiled| {
+        let peer = rule.anyone
+            || known.is_some_and(|i| rule.selectors.iter().any(|s| i.selectors.binary_search(s).is_ok()));
+        let named = ports::named(&rule.named, receiver);
+        (peer, rule.keys.iter().chain(&named).any(|key| key.covers(&whole)))
+    };
+    let mut steps: Vec<(u32, u8, RuleStep)> = rules
+        .iter()
+        .map(|rule| {
+            let (peer_matches, port_matches) = fits(rule);
+            let step = RuleStep {
+                rule: rule.handle.reference().clone(),
+                verdict: rule.rule.verdict,
+                tier: rule.rule.tier,
+                priority: rule.rule.priority,
+                audit: rule.rule.audit || subject.audit,
+                peer_matches,
+                port_matches,
+            };
+            (rule.level(), u8::MAX - rule.class(), step)
+        })
+        .collect();
+    steps.sort_by(|a, b| (a.0, a.1, &a.2.rule).cmp(&(b.0, b.1, &b.2.rule)));
+    let program = Program::new(packet.direction, &rules, &subject.named_ports, subject.audit, options);
+    let decision = program.judge_packet(packet.peer, |rule| fits(rule) == (true, true));
+    Explanation {
+        packet: packet.clone(),
+        subject: subject.labels.clone(),
+        peer: labels,
+        rules: steps.into_iter().map(|(_, _, step)| step).collect(),
+        outcome: match decision.action {
+            Action::Unenforced => Outcome::Unenforced,
+            Action::Allow => Outcome::Allowed,
+            Action::Redirect(port) => Outcome::Redirected(port),
+            Action::Deny => Outcome::Denied,
+            Action::DefaultDeny => Outcome::DefaultDenied,
+            Action::Audited(_) => Outcome::Audited,
+        },
+        because: decision.rules.iter().map(|rule| rule.reference().clone()).collect(),
+    }
+}
+
+impl Outcome {
+    /// Whether the packet passes.
+    pub fn passes(self) -> bool {
+        !matches!(self, Outcome::Denied | Outcome::DefaultDenied)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Unenforced => f.write_str("allowed (no policy closes this direction)"),
+            Outcome::Allowed => f.write_str("allowed"),
+            Outcome::Redirected(port) => write!(f, "allowed, through the proxy at port {port}"),
+            Outcome::Denied => f.write_str("denied by a deny rule"),
+            Outcome::DefaultDenied => f.write_str("denied: no rule allows it"),
+            Outcome::Audited => f.write_str("allowed in audit mode, would be denied"),
+        }
+    }
+}
+
+impl fmt::Display for RuleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {}", self.origin, self.index)
+    }
+}
+
+/// For people: the rules that match, in the order they are asked, then the outcome and what it is due to.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Packet { direction, peer, protocol, port } = &self.packet;
+        let (subject, other) = (&self.subject, &self.peer);
+        writeln!(f, "{direction} of [{subject}], peer {peer} [{other}], protocol {protocol} port {port}")?;
+        let matching = self.rules.iter().filter(|step| step.peer_matches && step.port_matches);
+        for step in matching.clone() {
+            let dry = if step.audit { ", audit" } else { "" };
+            let RuleStep { rule, verdict, tier, priority, .. } = step;
+            writeln!(f, "  {verdict}: {rule} (tier {tier}, priority {priority}{dry})")?;
+        }
+        let selecting = self.rules.len();
+        writeln!(f, "  {} of {selecting} rules of this direction match", matching.count())?;
+        write!(f, "{}", self.outcome)?;
+        for (i, rule) in self.because.iter().enumerate() {
+            write!(f, "{}{rule}", if i == 0 { ", by " } else { ", " })?;
+        }
+        Ok(())
+    }
 }

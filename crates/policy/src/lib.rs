@@ -9,10 +9,18 @@
 #![forbid(unsafe_code)]
 
 mod cookies;
+mod decide;
 mod engine;
 mod explain;
+mod index;
+mod ports;
+mod program;
+mod repository;
 mod rule;
+mod selector_cache;
 mod table;
+mod tables;
+mod tree;
 
 pub use cookies::RuleRef;
 pub use engine::{
