@@ -106,7 +106,10 @@ pub fn all_crds_json() -> Result<Vec<serde_json::Value>, CrdError> {
         .collect()
 }
 
-fn policy<K>(namespaced: bool, short_names: &'static [&'static str]) -> Result<CustomResourceDefinition, CrdError>
+fn policy<K>(
+    namespaced: bool,
+    short_names: &'static [&'static str],
+) -> Result<CustomResourceDefinition, CrdError>
 where
     K: Resource<DynamicType = ()> + JsonSchema,
 {
@@ -117,7 +120,11 @@ where
         status: true,
         columns: POLICY_COLUMNS,
     })?;
-    let root = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    let root = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     for rule in root.flat_map(rule_schemas) {
         rule.one_of = Some(["endpointSelector", "nodeSelector"].map(has_field).into());
         rule.any_of = Some(["ingress", "ingressDeny", "egress", "egressDeny"].map(has_field).into());

@@ -32,7 +32,12 @@ custom_resource!(CiliumEndpoint, "ciliumendpoints", NamespaceResourceScope);
 impl CiliumEndpoint {
     /// The endpoint object of a pod; the API server removes it together with the pod of that `pod_uid`.
     #[must_use]
-    pub fn new(namespace: impl Into<String>, pod: impl Into<String>, pod_uid: &str, status: EndpointStatus) -> Self {
+    pub fn new(
+        namespace: impl Into<String>,
+        pod: impl Into<String>,
+        pod_uid: &str,
+        status: EndpointStatus,
+    ) -> Self {
         let pod = pod.into();
         let owner = OwnerReference {
             api_version: "v1".to_owned(),

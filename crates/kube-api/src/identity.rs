@@ -43,7 +43,11 @@ impl CiliumIdentity {
             .filter(|(key, value)| label_allowed(key, value))
             .collect();
         Self {
-            metadata: ObjectMeta { name: Some(number.to_string()), labels: Some(labels), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(number.to_string()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
             security_labels,
             ..Self::default()
         }
@@ -99,7 +103,11 @@ mod tests {
         let names: Vec<_> = identity.metadata.labels.as_ref().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             names,
-            ["app", "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name", "io.kubernetes.pod.namespace"]
+            [
+                "app",
+                "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name",
+                "io.kubernetes.pod.namespace"
+            ]
         );
     }
 
@@ -120,9 +128,14 @@ mod tests {
 
     #[test]
     fn only_canonical_numbers_are_numbers() {
-        for (name, number) in
-            [("4711", Some(4711)), ("007", None), ("+7", None), ("0", None), ("x", None), ("4294967296", None)]
-        {
+        for (name, number) in [
+            ("4711", Some(4711)),
+            ("007", None),
+            ("+7", None),
+            ("0", None),
+            ("x", None),
+            ("4294967296", None),
+        ] {
             let mut identity = CiliumIdentity::default();
             identity.metadata.name = Some(name.to_owned());
             assert_eq!(identity.number(), number, "{name}");

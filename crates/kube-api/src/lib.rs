@@ -3,14 +3,19 @@
 //! - [`policies`], [`rule`], [`ports`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy
 //! - [`node`], [`endpoint`], [`identity`]: CiliumNode, CiliumEndpoint, CiliumIdentity
 //! - [`crds`]: the definitions of these, as the operator registers them
+//! - [`convert`]: policy objects into rules of the policy engine
+//! - [`labels`]: a pod and its namespace into identity labels, [`named_ports`] into what port names mean
 //!
 //! Everything here is pure: objects in, values out. Watching and writing them is `kube-watch`'s.
 
+pub mod convert;
 pub mod crds;
 pub mod endpoint;
 mod entity;
 pub mod error;
+mod icmp;
 pub mod identity;
+pub mod labels;
 pub mod node;
 pub mod object;
 pub mod policies;
@@ -18,8 +23,12 @@ pub mod ports;
 pub mod rule;
 mod schema;
 
+pub use convert::{ConvertError, Problem, ToRules};
 pub use crds::{SCHEMA_VERSION, SCHEMA_VERSION_LABEL, all_crds};
 pub use endpoint::CiliumEndpoint;
 pub use identity::CiliumIdentity;
+pub use labels::{identity_labels, named_ports};
 pub use node::CiliumNode;
-pub use policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition, PolicyStatus};
+pub use policies::{
+    CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition, PolicyStatus,
+};

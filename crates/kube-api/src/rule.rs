@@ -302,7 +302,10 @@ pub struct CidrRule {
     pub cidr: Option<String>,
     /// CIDRGroupRef is a reference to a CiliumCIDRGroup object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub cidr_group_ref: Option<String>,
     /// CIDRGroupSelector selects CiliumCIDRGroups by their labels, rather than by name.
     #[serde(skip_serializing_if = "Option::is_none")]

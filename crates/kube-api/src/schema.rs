@@ -130,4 +130,3 @@ pub(crate) fn has_field(name: &str) -> JSONSchemaProps {
         ..JSONSchemaProps::default()
     }
 }
-

@@ -166,7 +166,10 @@ fn a_rule_must_have_a_subject_and_a_direction() {
     for (kind, schema) in schemas().into_iter().take(2) {
         for rule in ["/properties/spec", "/properties/specs/items"] {
             let rule = schema.pointer(rule).unwrap();
-            assert_eq!(rule["oneOf"][0], json!({"properties": {"endpointSelector": {}}, "required": ["endpointSelector"]}));
+            assert_eq!(
+                rule["oneOf"][0],
+                json!({"properties": {"endpointSelector": {}}, "required": ["endpointSelector"]})
+            );
             assert_eq!(rule["anyOf"].as_array().unwrap().len(), 4, "{kind}");
             let set = rule.pointer("/properties/egressDeny/items/properties/toCIDRSet/items").unwrap();
             assert_eq!(set["oneOf"].as_array().unwrap().len(), 3, "{kind}");

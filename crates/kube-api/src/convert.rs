@@ -1,0 +1,131 @@
+//! From policy objects to rules of the engine. Pure; all or nothing: an object with one part that cannot be applied
+//! gives no rule at all, but an error that names the part and the cure.
+//!
+//! What a list says when it is empty, here and nowhere else:
+//! - Absent peers and ports mean "any", but not both at once: a rule that says nothing at all allows nothing.
+//! - A list of peers that is present and empty selects nobody (CVE-2025-64715), whatever the rule says besides.
+//! - A list of ports that is present and empty allows nothing, and denies everything: neither reading of it opens.
+//! - NetworkPolicy differs, as its API text says: `from`, `to` and `ports` that are empty mean the same as absent.
+
+mod cilium;
+mod kubernetes;
+mod path;
+mod peers;
+mod ports;
+mod selectors;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::{Resource, ResourceExt};
+use policy::{Direction, Rule, Subject, Verdict};
+use types::{PolicyKind, PolicyOrigin};
+
+pub use path::{ConvertError, Problem};
+
+use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
+
+/// Objects that hold policy.
+pub trait ToRules {
+    /// Which object this is, for verdicts, tools and errors.
+    fn origin(&self) -> PolicyOrigin;
+
+    /// The rules that the object means.
+    ///
+    /// # Errors
+    /// [`ConvertError`], when some part of it cannot be applied; then none of it must be.
+    fn to_rules(&self) -> Result<Vec<Rule>, ConvertError>;
+}
+
+impl ToRules for CiliumNetworkPolicy {
+    fn origin(&self) -> PolicyOrigin {
+        origin(PolicyKind::Cnp, self)
+    }
+
+    fn to_rules(&self) -> Result<Vec<Rule>, ConvertError> {
+        let origin = self.origin();
+        // Without a namespace there is nothing that would keep the rules inside one.
+        if origin.namespace.is_empty() {
+            return Err(path::Path::ROOT
+                .key("metadata")
+                .key("namespace")
+                .refuse(Problem::NoNamespace)
+                .of(origin));
+        }
+        cilium::rules(self, &cilium::Scope::Namespace(&origin.namespace))
+            .map_err(|error| error.of(origin.clone()))
+    }
+}
+
+impl ToRules for CiliumClusterwideNetworkPolicy {
+    fn origin(&self) -> PolicyOrigin {
+        PolicyOrigin { namespace: String::new(), ..origin(PolicyKind::Ccnp, self) }
+    }
+
+    fn to_rules(&self) -> Result<Vec<Rule>, ConvertError> {
+        cilium::rules(self, &cilium::Scope::Cluster).map_err(|error| error.of(self.origin()))
+    }
+}
+
+impl ToRules for NetworkPolicy {
+    fn origin(&self) -> PolicyOrigin {
+        origin(PolicyKind::Knp, self)
+    }
+
+    fn to_rules(&self) -> Result<Vec<Rule>, ConvertError> {
+        let origin = self.origin();
+        if origin.namespace.is_empty() {
+            return Err(path::Path::ROOT
+                .key("metadata")
+                .key("namespace")
+                .refuse(Problem::NoNamespace)
+                .of(origin));
+        }
+        kubernetes::rules(self, &origin.namespace).map_err(|error| error.of(origin.clone()))
+    }
+}
+
+fn origin<K: Resource>(kind: PolicyKind, object: &K) -> PolicyOrigin {
+    PolicyOrigin {
+        kind,
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+    }
+}
+
+/// One direction of one policy: its subjects, its rules, and whether what they leave open is denied.
+struct Side {
+    subject: Subject,
+    direction: Direction,
+    default_deny: bool,
+    rules: Vec<Rule>,
+}
+
+impl Side {
+    fn new(subject: &Subject, direction: Direction, default_deny: bool) -> Self {
+        Self { subject: subject.clone(), direction, default_deny, rules: Vec::new() }
+    }
+
+    /// Adds a rule, unless it fits nothing.
+    fn push(&mut self, verdict: Verdict, peers: Vec<policy::Peer>, ports: Vec<policy::PortRule>) {
+        if !peers.is_empty() && !ports.is_empty() {
+            let rule = Rule { verdict, peers, ports, ..self.rule() };
+            self.rules.push(rule);
+        }
+    }
+
+    /// The rules; one that fits nothing and only closes the direction, where there is no other to do it.
+    fn finish(mut self) -> Vec<Rule> {
+        if self.rules.is_empty() && self.default_deny {
+            let closing = Rule { peers: Vec::new(), ports: Vec::new(), ..self.rule() };
+            self.rules.push(closing);
+        }
+        self.rules
+    }
+
+    fn rule(&self) -> Rule {
+        Rule { default_deny: self.default_deny, ..Rule::allow(self.subject.clone(), self.direction) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
