@@ -15,6 +15,7 @@ pub mod bpf;
 pub mod client;
 pub mod cni;
 pub mod delete_queue;
+mod duration;
 pub mod endpoint;
 pub mod error;
 mod http;
@@ -27,5 +28,6 @@ pub mod policy;
 pub mod status;
 
 pub use client::Client;
+pub use duration::GoDuration;
 pub use error::{ClientError, ErrorBody};
 pub use mac::Mac;

@@ -207,8 +207,8 @@ model! {
         pub max_flows: u64,
         /// Flows seen since the start.
         pub seen_flows: u64,
-        /// Since the start, nanoseconds (Cilium: a Go duration as number).
-        pub uptime: u64,
+        /// Since the start.
+        pub uptime: crate::GoDuration,
     }
 
     /// Numbers that identities are taken from.
