@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use datapath::packet::{IPV6, Packet};
-use datapath::{Checksum, Env, FlowRef, Route, Table, TunnelKey};
+use datapath::{Checksum, Env, FlowRef, Part, ROUTE_STACK, Table, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
 
@@ -65,12 +65,24 @@ impl Kernel {
         if offset > FURTHEST {
             return None;
         }
-        let mut at = self.ctx.data();
-        at += offset;
-        // Keeps LLVM from turning the comparison into arithmetic on data_end, which the verifier refuses.
-        // SAFETY: adds nothing to a register.
-        unsafe { asm!("{0} += 0", inout(reg) at, options(nomem, nostack, preserves_flags)) };
-        if at + SIZE > self.ctx.data_end() { None } else { Some(at) }
+        let (at, end): (usize, usize);
+        // The context's fields are 32 bits wide and the verifier makes pointers of them. Written as plain loads, LLVM
+        // zero-extends the value again wherever it is used twice, and turns the comparison below into arithmetic on
+        // the end; the verifier refuses both. 76 and 80 are `data` and `data_end` in `struct __sk_buff` (stable ABI).
+        // SAFETY: reads two fields of the context, adds a number below FURTHEST.
+        unsafe {
+            asm!(
+                "{at} = *(u32 *)({skb} + 76)",
+                "{end} = *(u32 *)({skb} + 80)",
+                "{at} += {offset}",
+                at = out(reg) at,
+                end = out(reg) end,
+                skb = in(reg) self.skb(),
+                offset = in(reg) offset,
+                options(readonly, nostack, preserves_flags)
+            );
+        };
+        if at + SIZE > end { None } else { Some(at) }
     }
 
     #[inline(always)]
@@ -94,16 +106,18 @@ impl Kernel {
         }
     }
 
-    /// Sets words 0–3 of the control block, where a test run reads them.
+    /// Leaves the verdict in the control block, where a test run reads it: `dropped` (0x100 + reason) or the action,
+    /// device, identity, and the last word of the gateway.
     #[inline(always)]
-    pub fn record(&mut self, words: [u32; 4]) {
+    pub fn record(&mut self, dropped: u32, verdict: &Verdict) {
         let skb = self.skb();
+        let what = if dropped != 0 { dropped } else { verdict.action as u32 };
         // SAFETY: the context is writable at these fields; volatile keeps the accesses whole words.
         unsafe {
-            core::ptr::write_volatile(&raw mut (*skb).cb[0], words[0]);
-            core::ptr::write_volatile(&raw mut (*skb).cb[1], words[1]);
-            core::ptr::write_volatile(&raw mut (*skb).cb[2], words[2]);
-            core::ptr::write_volatile(&raw mut (*skb).cb[3], words[3]);
+            core::ptr::write_volatile(&raw mut (*skb).cb[0], what);
+            core::ptr::write_volatile(&raw mut (*skb).cb[1], verdict.ifindex);
+            core::ptr::write_volatile(&raw mut (*skb).cb[2], verdict.identity);
+            core::ptr::write_volatile(&raw mut (*skb).cb[3], verdict.gateway.words[3]);
         }
     }
 }
@@ -128,7 +142,66 @@ fn as_trie_key(key: &PrefixKey) -> &Key<Addr> {
     unsafe { &*(core::ptr::from_ref(key).cast()) }
 }
 
+/// A part of the path as a function that the verifier checks once for all its callers, whatever they know: the ways
+/// through a part are many, and each would be walked again with everything that follows.
+macro_rules! parts {
+    ($($name:ident = $part:ident),* $(,)?) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $name(mut skb: *mut __sk_buff, work: *mut Work) -> u32 {
+                // Counts as a use: where a part needs no context, LLVM would have its callers pass anything.
+                // SAFETY: moves a register to itself.
+                unsafe { asm!("{0} = {0}", inout(reg) skb, options(nomem, nostack, preserves_flags)) };
+                // SAFETY: the verifier passes null or a whole Work that only this run uses.
+                let Some(work) = (unsafe { work.as_mut() }) else { return DropReason::InvalidPacket as u32 };
+                match parts::run(&mut Kernel { ctx: TcContext::new(skb) }, Part::$part, work) {
+                    Ok(()) => 0,
+                    Err(reason) => reason as u32,
+                }
+            }
+        )*
+
+        /// Calls the function of a part.
+        #[inline(always)]
+        fn call(skb: *mut __sk_buff, part: Part, work: &mut Work) -> Result<(), DropReason> {
+            let code = match part {
+                $(Part::$part => $name(skb, work),)*
+            };
+            if code == 0 {
+                return Ok(());
+            }
+            // SAFETY: the functions above return nothing but 0 and the discriminants of this `repr(u8)` enum.
+            Err(unsafe { core::mem::transmute::<u8, DropReason>(code as u8) })
+        }
+    };
+}
+
+parts! {
+    ax_parse = Parse,
+    ax_tunnel_key = TunnelKey,
+    ax_parse_inner = ParseInner,
+    ax_receiver = Receiver,
+    ax_decide = Decide,
+    ax_track = Track,
+    ax_neighbour = Neighbour,
+    ax_leave = Leave,
+    ax_take_port = TakePort,
+    ax_rewrite_source = RewriteSource,
+    ax_rewrite_destination = RewriteDestination,
+    ax_come_back = ComeBack,
+    ax_passed = Passed,
+    ax_from_pod = FromPod,
+    ax_from_netdev = FromNetdev,
+    ax_from_overlay = FromOverlay,
+    ax_from_host = FromHost,
+}
+
 impl Env for Kernel {
+    #[inline(always)]
+    fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
+        call(self.skb(), part, work)
+    }
     #[inline(always)]
     fn length(&self) -> u32 {
         context!(self.len)
@@ -233,25 +306,25 @@ impl Env for Kernel {
         unsafe { AX_LOCAL.get(addr) }.copied()
     }
     #[inline(always)]
-    fn host_entry(&self, addr: &Addr) -> Option<IpcacheEntry> {
-        // SAFETY: copied at once.
-        unsafe { AX_HOSTS.get(addr) }.copied()
+    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
+        // SAFETY: the entry may be replaced while it is read; every field stands for itself.
+        unsafe { AX_HOSTS.get(addr) }
     }
     #[inline(always)]
-    fn prefix_entry(&self, addr: &Addr) -> Option<IpcacheEntry> {
-        AX_PREFIXES.get(as_trie_key(&prefix_key(addr))).copied()
+    fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
+        AX_PREFIXES.get(as_trie_key(&prefix_key(addr)))
     }
     #[inline(always)]
     fn never_masqueraded(&self, addr: &Addr) -> bool {
         AX_NOMASQ.get(as_trie_key(&prefix_key(addr))).is_some()
     }
     #[inline(always)]
-    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<PolicyEntry> {
+    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
         let trie = AX_POLICIES.get(slot)?;
         let key = PolicyTrieKey { len: abi::tables::POLICY_FULL_BITS, key: *key };
         // SAFETY: same layout (u32, then 8 bytes), weaker alignment.
         let key: &Key<PolicyKey> = unsafe { &*(&raw const key).cast() };
-        trie.get(key).copied()
+        trie.get(key)
     }
 
     #[inline(always)]
@@ -261,21 +334,16 @@ impl Env for Kernel {
             Table::Answered => AX_FLOWS.get_ptr_mut(key),
             Table::HalfOpen => AX_HALFOPEN.get_ptr_mut(key),
         };
-        // SAFETY: a map value stays allocated while the program runs (RCU).
-        entry.map(|flow| unsafe { FlowRef::new(flow) })
-    }
-    #[inline(always)]
-    fn scratch(&mut self) -> Result<FlowRef, DropReason> {
-        let flow: *mut Flow = AX_SCRATCH.get_ptr_mut(0).ok_or(DropReason::CtInsertFailed)?;
-        // SAFETY: per-CPU memory that only this run uses; all zeros is a valid Flow.
+        let mut flow = entry?;
+        // Hides where the pointer comes from: LLVM would join "this or else that entry" with arithmetic on pointers.
+        // SAFETY: moves a register to itself; a map value stays allocated while the program runs (RCU).
         unsafe {
-            core::ptr::write_bytes(flow, 0, 1);
-            Ok(FlowRef::new(flow))
+            asm!("{0} = {0}", inout(reg) flow, options(nomem, nostack, preserves_flags));
+            Some(FlowRef::new(flow))
         }
     }
     #[inline(always)]
-    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &FlowRef) -> Result<(), DropReason> {
-        let flow: &Flow = flow;
+    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), DropReason> {
         let done = match table {
             Table::Answered => AX_FLOWS.insert(key, flow, 0),
             Table::HalfOpen => AX_HALFOPEN.insert(key, flow, 0),
@@ -292,9 +360,9 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
-    fn nat(&self, key: &NatKey) -> Option<NatValue> {
-        // SAFETY: copied at once.
-        unsafe { AX_NAT.get(key) }.copied()
+    fn nat(&self, key: &NatKey) -> Option<&NatValue> {
+        // SAFETY: as above.
+        unsafe { AX_NAT.get(key) }
     }
     #[inline(always)]
     fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
@@ -311,8 +379,8 @@ impl Env for Kernel {
         let _ = AX_FRAGMENTS.insert(key, ports, 0);
     }
 
-    #[inline(never)]
-    fn route(&mut self, packet: &Packet) -> Route {
+    #[inline(always)]
+    fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32 {
         let v6 = packet.is(IPV6);
         let ifindex = self.ifindex();
         let mut params = FibParams {
@@ -332,13 +400,13 @@ impl Env for Kernel {
         // SAFETY: `params` has the layout and size of the helper's structure.
         let found = unsafe { helpers::bpf_fib_lookup(self.skb().cast(), (&raw mut params).cast(), size, 0) };
         if found != FIB_SUCCESS && found != FIB_NO_NEIGHBOUR {
-            return Route::Stack;
+            return ROUTE_STACK;
         }
-        let gateway = if v6 { Addr { words: params.destination } } else { Addr::v4(params.destination[0]) };
-        Route::Neighbour { ifindex: params.ifindex, gateway }
+        *gateway = if v6 { Addr { words: params.destination } } else { Addr::v4(params.destination[0]) };
+        params.ifindex
     }
     #[inline(always)]
-    fn tunnel_key(&mut self) -> Result<TunnelKey, DropReason> {
+    fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason> {
         if self.config().features & config::RECORD_VERDICT != 0 {
             // A test run has no tunnel device: the harness puts the key into the control block.
             let skb = self.skb();
@@ -346,7 +414,8 @@ impl Env for Kernel {
             let (identity, remote) = unsafe {
                 (core::ptr::read_volatile(&raw const (*skb).cb[0]), core::ptr::read_volatile(&raw const (*skb).cb[1]))
             };
-            return Ok(TunnelKey { identity, remote: Addr::v4(remote) });
+            *out = TunnelKey { identity, remote: Addr::v4(remote) };
+            return Ok(());
         }
         // SAFETY: all zeros is a valid key.
         let mut key: bpf_tunnel_key = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -358,7 +427,8 @@ impl Env for Kernel {
         }
         // SAFETY: flags 0 asks for an IPv4 underlay, so this member of the union was written; it is in host order.
         let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 }.to_be();
-        Ok(TunnelKey { identity: key.tunnel_id, remote: Addr::v4(remote) })
+        *out = TunnelKey { identity: key.tunnel_id, remote: Addr::v4(remote) };
+        Ok(())
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
-use datapath::{Env, Verdict};
+use datapath::{Action, Env, Verdict};
 
 use kernel::Kernel;
 
@@ -25,67 +25,57 @@ const PACKET_HOST: u32 = 0;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
-#[classifier]
-pub fn pod_egress(ctx: TcContext) -> i32 {
-    let mut kernel = Kernel { ctx };
-    let verdict = datapath::pod_egress(&mut kernel);
-    act::<true>(&mut kernel, verdict)
+/// A program: one entry point of the datapath on one kind of hook.
+macro_rules! program {
+    ($name:ident, ingress: $ingress:literal) => {
+        #[classifier]
+        pub fn $name(ctx: TcContext) -> i32 {
+            let mut kernel = Kernel { ctx };
+            let Some(work) = maps::AX_WORK.get_ptr_mut(0) else { return SHOT };
+            // SAFETY: per-CPU memory; programs of this kind do not interrupt each other.
+            let work = unsafe { &mut *work };
+            let outcome = datapath::$name(&mut kernel, work);
+            act::<$ingress>(&mut kernel, outcome, &work.verdict)
+        }
+    };
 }
 
-#[classifier]
-pub fn netdev_ingress(ctx: TcContext) -> i32 {
-    let mut kernel = Kernel { ctx };
-    let verdict = datapath::netdev_ingress(&mut kernel);
-    act::<true>(&mut kernel, verdict)
-}
-
-#[classifier]
-pub fn netdev_egress(ctx: TcContext) -> i32 {
-    let mut kernel = Kernel { ctx };
-    let verdict = datapath::netdev_egress(&mut kernel);
-    act::<false>(&mut kernel, verdict)
-}
-
-#[classifier]
-pub fn overlay_ingress(ctx: TcContext) -> i32 {
-    let mut kernel = Kernel { ctx };
-    let verdict = datapath::overlay_ingress(&mut kernel);
-    act::<true>(&mut kernel, verdict)
-}
-
-#[classifier]
-pub fn host_egress(ctx: TcContext) -> i32 {
-    let mut kernel = Kernel { ctx };
-    let verdict = datapath::host_egress(&mut kernel);
-    act::<false>(&mut kernel, verdict)
-}
+program!(pod_egress, ingress: true);
+program!(netdev_ingress, ingress: true);
+program!(netdev_egress, ingress: false);
+program!(overlay_ingress, ingress: true);
+program!(host_egress, ingress: false);
 
 /// The one place where a verdict becomes an action. `INGRESS`: the hook may hand packets straight to a device's peer.
 #[inline(always)]
-fn act<const INGRESS: bool>(kernel: &mut Kernel, verdict: Result<Verdict, DropReason>) -> i32 {
+fn act<const INGRESS: bool>(kernel: &mut Kernel, outcome: Result<(), DropReason>, verdict: &Verdict) -> i32 {
     if kernel.config().features & config::RECORD_VERDICT != 0 {
-        kernel.record(summary(&verdict));
+        let dropped = outcome.err().map_or(0, |reason| 0x100 + reason as u32);
+        kernel.record(dropped, verdict);
     }
-    match verdict {
-        Ok(Verdict::Pass) => NEXT,
-        Ok(Verdict::Stack) => {
+    if outcome.is_err() {
+        return SHOT;
+    }
+    match verdict.action {
+        Action::Pass => NEXT,
+        Action::Stack => {
             // The frame was addressed to a device behind this one.
             let _ = kernel.ctx.change_type(PACKET_HOST);
             NEXT
         }
         // SAFETY: plain numbers; an interface that is gone makes the kernel drop the packet.
-        Ok(Verdict::Pod { ifindex }) => unsafe {
-            if INGRESS { helpers::bpf_redirect_peer(ifindex, 0) as i32 } else { helpers::bpf_redirect(ifindex, 0) as i32 }
-        },
-        Ok(Verdict::Neighbour { ifindex, gateway }) => neighbour(ifindex, &gateway),
-        Ok(Verdict::Tunnel { gateway, identity }) => tunnel(kernel, &gateway, identity),
+        Action::Pod if INGRESS => unsafe { helpers::bpf_redirect_peer(verdict.ifindex, 0) as i32 },
         // SAFETY: as above.
-        Ok(Verdict::Reply) => unsafe { helpers::bpf_redirect(kernel.ifindex(), 0) as i32 },
-        Err(_) => SHOT,
+        Action::Pod => unsafe { helpers::bpf_redirect(verdict.ifindex, 0) as i32 },
+        Action::Neighbour => neighbour(verdict.ifindex, &verdict.gateway),
+        Action::Tunnel => tunnel(kernel, &verdict.gateway, verdict.identity),
+        // SAFETY: as above.
+        Action::Reply => unsafe { helpers::bpf_redirect(kernel.ifindex(), 0) as i32 },
     }
 }
 
-#[inline(always)]
+/// Out of line, as is the next: their structures would weigh on every call chain.
+#[inline(never)]
 fn neighbour(ifindex: u32, gateway: &Addr) -> i32 {
     // SAFETY: all zeros is a valid structure.
     let mut params: bpf_redir_neigh = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -100,7 +90,7 @@ fn neighbour(ifindex: u32, gateway: &Addr) -> i32 {
     unsafe { helpers::bpf_redirect_neigh(ifindex, &raw mut params, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn tunnel(kernel: &mut Kernel, gateway: &Addr, identity: u32) -> i32 {
     // SAFETY: all zeros is a valid key.
     let mut key: bpf_tunnel_key = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -117,20 +107,6 @@ fn tunnel(kernel: &mut Kernel, gateway: &Addr, identity: u32) -> i32 {
     }
     // SAFETY: plain numbers.
     unsafe { helpers::bpf_redirect(kernel.config().tunnel_ifindex, 0) as i32 }
-}
-
-/// A verdict in four words, for test runs: kind (or 0x100 + reason), device or identity, ends of the gateway.
-#[inline(always)]
-fn summary(verdict: &Result<Verdict, DropReason>) -> [u32; 4] {
-    match *verdict {
-        Ok(Verdict::Pass) => [1, 0, 0, 0],
-        Ok(Verdict::Stack) => [2, 0, 0, 0],
-        Ok(Verdict::Pod { ifindex }) => [3, ifindex, 0, 0],
-        Ok(Verdict::Neighbour { ifindex, gateway }) => [4, ifindex, gateway.words[3], gateway.words[0]],
-        Ok(Verdict::Tunnel { gateway, identity }) => [5, identity, gateway.words[3], gateway.words[0]],
-        Ok(Verdict::Reply) => [6, 0, 0, 0],
-        Err(reason) => [0x100 + reason as u32, 0, 0, 0],
-    }
 }
 
 #[panic_handler]

@@ -2,6 +2,7 @@
 
 use abi::maps::{Counter, FragmentKey, FragmentPorts, size};
 use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use datapath::Work;
 use aya_ebpf::btf_maps::{ArrayOfMaps, LpmTrie as BtfLpmTrie};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
@@ -37,9 +38,9 @@ pub static AX_HALFOPEN: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries
 pub static AX_NAT: LruHashMap<NatKey, NatValue> = LruHashMap::with_max_entries(size::NAT, 0);
 #[map]
 pub static AX_FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(size::FRAGMENTS, 0);
-/// Room to build a flow in: it does not fit on the stack.
+/// What is known of the packet in hand.
 #[map]
-pub static AX_SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+pub static AX_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
 /// Memory follows the entries, not the limit.
 const NO_PREALLOC: u32 = 1;

@@ -79,6 +79,35 @@ pub struct Flow {
 } size 152
 }
 
+impl Flow {
+    /// All zeros.
+    pub const EMPTY: Flow = Flow {
+        expires: 0,
+        packets: [0; 2],
+        bytes: [0; 2],
+        epoch: 0,
+        flags: 0,
+        identity: [0; 2],
+        cookie: [0; 2],
+        end: [End::UNKNOWN; 2],
+        reported: [0; 2],
+        tcp: [0; 2],
+        tcp_reported: [0; 2],
+        created: 0,
+    };
+}
+
+impl End {
+    /// An end of which nothing is known.
+    pub const UNKNOWN: End = End::going(GO_UNKNOWN);
+
+    /// An end of which only `go` is known.
+    #[inline(always)]
+    pub const fn going(go: u8) -> End {
+        End { gateway: Addr::UNSPECIFIED, ifindex: 0, go, _pad: 0, mac: [0; 6], host_mac: [0; 6], endpoint: 0 }
+    }
+}
+
 /// The lower end sent the first packet.
 pub const LOW_STARTED: u32 = 1;
 /// The other side has answered.

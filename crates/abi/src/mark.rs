@@ -16,8 +16,8 @@ pub const fn with_identity(identity: u32) -> u32 {
     IDENTITY | (identity << 16) | ((identity >> 16) & 0xff)
 }
 
-/// The identity in a mark, if it carries one.
+/// The identity in a mark whose magic is [`IDENTITY`].
 #[inline(always)]
-pub const fn identity(mark: u32) -> Option<u32> {
-    if mark & MAGIC_MASK == IDENTITY { Some((mark >> 16) | ((mark & 0xff) << 16)) } else { None }
+pub const fn carried(mark: u32) -> u32 {
+    (mark >> 16) | ((mark & 0xff) << 16)
 }

@@ -1,158 +1,61 @@
 //! Flows: is this packet part of something decided, and if not, what is decided?
 
-use abi::flow::{
-    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED, LOW_CLOSED,
-    LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME,
-};
-use abi::{DropReason, FlowKey, TraceReason};
+use abi::flow::{ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED};
+use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
+use abi::{DropReason, Flow, FlowKey, TraceReason};
 
 use crate::env::{Env, FlowRef, Table};
 use crate::packet::{self, Packet, protocol, tcp};
+use crate::parts::Part;
 use crate::policy::{Opinion, Service, evaluate};
 use crate::side::{Side, masqueraded};
 use crate::trace;
+use crate::work::{Decision, Work};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What is known of a packet that may go on.
-pub struct Tracked {
-    /// It leaves with the node's address.
-    pub masquerade: bool,
-    /// How the packet stands to its flow.
-    pub reason: TraceReason,
-    /// Whether this packet is worth a trace event.
-    pub report: bool,
-}
-
-/// Whether the lower end started `flow`.
+/// The side that sent the first packet of `flow`.
 #[inline(always)]
-pub fn starter(flow: &FlowRef) -> usize {
+pub const fn starter(flow: &Flow) -> u32 {
     if flow.flags & LOW_STARTED != 0 { 0 } else { 1 }
 }
 
 /// Counts the packet in its flow, follows the TCP state, and says whether the packet is worth a report.
 #[inline(always)]
-pub fn update<E: Env>(env: &E, flow: &mut FlowRef, packet: &Packet, from: usize, now: u64) -> bool {
-    let from = from & 1;
-    flow.packets[from] = flow.packets[from].wrapping_add(1);
-    flow.bytes[from] = flow.bytes[from].wrapping_add(u64::from(env.length()));
+pub fn update(flow: &mut Flow, packet: &Packet, from: u32, length: u32, now: u64) -> bool {
+    let side = (from & 1) as usize;
+    flow.packets[side] = flow.packets[side].wrapping_add(1);
+    flow.bytes[side] = flow.bytes[side].wrapping_add(u64::from(length));
     if packet.protocol == protocol::TCP {
-        flow.tcp[from] |= packet.tcp;
+        flow.tcp[side] |= packet.tcp;
         if packet.tcp & tcp::RST != 0 {
             flow.flags |= RESET;
         }
         if packet.tcp & tcp::FIN != 0 {
-            flow.flags |= if from == 0 { LOW_CLOSED } else { HIGH_CLOSED };
+            flow.flags |= if side == 0 { LOW_CLOSED } else { HIGH_CLOSED };
         }
     }
     flow.expires = now + lifetime(flow, packet);
-    worth_report(flow, packet, from, now)
+    // Aggregation: a direction is reported when new TCP flags of interest appear, or after a while.
+    let seconds = (now / SECOND) as u32;
+    let news = packet.tcp & (tcp::SYN | tcp::FIN | tcp::RST) & !flow.tcp_reported[side];
+    if news == 0 && seconds.wrapping_sub(flow.reported[side]) < abi::flow::REPORT_INTERVAL {
+        return false;
+    }
+    flow.tcp_reported[side] |= news;
+    flow.reported[side] = seconds;
+    true
 }
 
 /// Both sides closed, or one gave up.
 #[inline(always)]
-fn closing(flow: &FlowRef) -> bool {
+const fn closing(flow: &Flow) -> bool {
     flow.flags & RESET != 0 || flow.flags & (LOW_CLOSED | HIGH_CLOSED) == LOW_CLOSED | HIGH_CLOSED
-}
-
-/// Aggregation: a direction is reported when new TCP flags of interest appear, or after a while.
-#[inline(always)]
-fn worth_report(flow: &mut FlowRef, packet: &Packet, from: usize, now: u64) -> bool {
-    let seconds = (now / SECOND) as u32;
-    let news = packet.tcp & (tcp::SYN | tcp::FIN | tcp::RST) & !flow.tcp_reported[from];
-    if news == 0 && seconds.wrapping_sub(flow.reported[from]) < abi::flow::REPORT_INTERVAL {
-        return false;
-    }
-    flow.tcp_reported[from] |= news;
-    flow.reported[from] = seconds;
-    true
-}
-
-/// Finds the flow of a packet in either table.
-#[inline(always)]
-pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<(FlowRef, Table)> {
-    if let Some(flow) = env.flow(Table::Answered, key) {
-        return Some((flow, Table::Answered));
-    }
-    env.flow(Table::HalfOpen, key).map(|flow| (flow, Table::HalfOpen))
-}
-
-/// The slow path: decides on the packet of `sender` to `receiver` and stores the answer where the fast path finds it.
-#[inline(always)]
-pub fn track<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    key: &FlowKey,
-    from: usize,
-    sender: &Side,
-    receiver: &Side,
-) -> Result<Tracked, DropReason> {
-    let now = env.now();
-    let mut found = find(env, key);
-    if let Some((flow, table)) = &found {
-        if starts_over(flow, packet, from, now) {
-            env.remove_flow(*table, key);
-            found = None;
-        }
-    }
-    match found {
-        Some((flow, table)) => known(env, flow, table, packet, key, from, sender, receiver, now),
-        None => fresh(env, packet, key, from, sender, receiver, now),
-    }
-}
-
-/// Whether this packet opens a new connection although an entry is there: the entry has ended, or its *other* side
-/// opens one, which must not pass as a reply.
-#[inline(always)]
-fn starts_over(flow: &FlowRef, packet: &Packet, from: usize, now: u64) -> bool {
-    flow.expires < now || (packet.is_syn() && (closing(flow) || from != starter(flow)))
-}
-
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined; a struct would only be taken apart again")]
-fn known<E: Env>(
-    env: &mut E,
-    mut flow: FlowRef,
-    table: Table,
-    packet: &Packet,
-    key: &FlowKey,
-    from: usize,
-    sender: &Side,
-    receiver: &Side,
-    now: u64,
-) -> Result<Tracked, DropReason> {
-    let reply = from != starter(&flow);
-    let epoch = env.epoch();
-    let moved = flow.identity[from & 1] != sender.identity || flow.identity[(from ^ 1) & 1] != receiver.identity;
-    if flow.epoch != epoch || moved || flow.flags & DENIED != 0 {
-        let (client, server) = if reply { (receiver, sender) } else { (sender, receiver) };
-        let mut decision = Decision::about(reply, false);
-        let verdict = decide(env, packet, client, server, &mut decision);
-        flow.flags &= !(DENIED | AUDITED | MASQUERADE);
-        if let Err(reason) = verdict {
-            flow.flags |= DENIED;
-            return Err(reason);
-        }
-        apply(&mut flow, &decision);
-        flow.epoch = epoch;
-    }
-    learn(&mut flow, from, sender, receiver);
-    let report = update(env, &mut flow, packet, from, now);
-    if reply && table == Table::HalfOpen {
-        flow.flags |= ANSWERED;
-        flow.expires = now + lifetime(&flow, packet);
-        // No room for it: it stays among the half-open, where a flood may evict it, but it goes on.
-        if env.put_flow(Table::Answered, key, &flow).is_ok() {
-            env.remove_flow(Table::HalfOpen, key);
-        }
-    }
-    let reason = if reply { TraceReason::Reply } else { TraceReason::Established };
-    Ok(Tracked { masquerade: flow.flags & MASQUERADE != 0 && !reply, reason, report })
 }
 
 /// How long a flow lives on without another packet.
 #[inline(always)]
-fn lifetime(flow: &FlowRef, packet: &Packet) -> u64 {
+const fn lifetime(flow: &Flow, packet: &Packet) -> u64 {
     if closing(flow) {
         CLOSING_LIFETIME
     } else if flow.flags & ANSWERED == 0 {
@@ -164,121 +67,179 @@ fn lifetime(flow: &FlowRef, packet: &Packet) -> u64 {
     }
 }
 
+/// Finds the flow of a packet in either table.
 #[inline(always)]
-fn fresh<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    key: &FlowKey,
-    from: usize,
-    sender: &Side,
-    receiver: &Side,
-    now: u64,
-) -> Result<Tracked, DropReason> {
+pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<FlowRef> {
+    match env.flow(Table::Answered, key) {
+        Some(flow) => Some(flow),
+        None => env.flow(Table::HalfOpen, key),
+    }
+}
+
+/// The slow path: decides on the packet and stores the answer where the fast path finds it.
+#[inline(always)]
+pub fn track<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let now = env.now();
+    work.from = work.packet.flow_key(&mut work.key);
+    if let Some(flow) = find(env, &work.key) {
+        if !starts_over(&flow, &work.packet, work.from, now) {
+            return known(env, flow, work, now);
+        }
+        env.remove_flow(Table::Answered, &work.key);
+        env.remove_flow(Table::HalfOpen, &work.key);
+    }
+    fresh(env, work, now)
+}
+
+/// Whether this packet opens a new connection although an entry is there: the entry has ended, or its *other* side
+/// opens one, which must not pass as a reply.
+#[inline(always)]
+fn starts_over(flow: &Flow, packet: &Packet, from: u32, now: u64) -> bool {
+    flow.expires < now || (packet.is_syn() && (closing(flow) || from != starter(flow)))
+}
+
+#[inline(always)]
+fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> Result<(), DropReason> {
+    let reply = work.from != starter(&flow);
+    let epoch = env.epoch();
+    let (from, to) = sides(work.from);
+    let moved = flow.identity[from] != work.sender.identity || flow.identity[to] != work.receiver.identity;
+    if flow.epoch != epoch || moved || flow.flags & DENIED != 0 {
+        ask(work, reply, false);
+        if let Err(reason) = env.part(Part::Decide, work) {
+            flow.flags |= DENIED;
+            return Err(reason);
+        }
+        apply(&mut flow, &work.decision);
+        flow.epoch = epoch;
+    }
+    learn(&mut flow, work.from, &work.sender, &work.receiver);
+    let report = update(&mut flow, &work.packet, work.from, env.length(), now);
+    if reply && flow.flags & ANSWERED == 0 {
+        flow.flags |= ANSWERED;
+        flow.expires = now + lifetime(&flow, &work.packet);
+        // No room for it: it stays among the half-open, where a flood may evict it, but it goes on.
+        if env.put_flow(Table::Answered, &work.key, &flow).is_ok() {
+            env.remove_flow(Table::HalfOpen, &work.key);
+        }
+    }
+    work.reason = if reply { TraceReason::Reply } else { TraceReason::Established } as u32;
+    work.decision.masquerade = u32::from(flow.flags & MASQUERADE != 0 && !reply);
+    work.report = u32::from(report);
+    Ok(())
+}
+
+#[inline(always)]
+fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64) -> Result<(), DropReason> {
     // Without an entry an echo reply is nobody's answer; policy sees it as what it is.
-    let reply = packet.is(packet::ECHO_REPLY);
-    let (client, server) = if reply { (receiver, sender) } else { (sender, receiver) };
-    let mut decision = Decision::about(reply, true);
-    decide(env, packet, client, server, &mut decision)?;
-    let mut flow = env.scratch()?;
-    let low_started = (from == 0) != reply;
+    let reply = work.packet.is(packet::ECHO_REPLY);
+    ask(work, reply, true);
+    env.part(Part::Decide, work)?;
+    let Work { flow, decision, packet, sender, receiver, from, .. } = &mut *work;
+    *flow = Flow::EMPTY;
+    let low_started = (*from == 0) != reply;
     flow.flags = if low_started { LOW_STARTED } else { 0 };
     flow.epoch = env.epoch();
     flow.created = (now / SECOND) as u32;
-    apply(&mut flow, &decision);
-    learn(&mut flow, from, sender, receiver);
-    update(env, &mut flow, packet, from, now);
-    env.put_flow(Table::HalfOpen, key, &flow).map_err(|_| DropReason::CtInsertFailed)?;
-    Ok(Tracked { masquerade: decision.masquerade && !reply, reason: TraceReason::New, report: true })
+    apply(flow, decision);
+    learn(flow, *from, sender, receiver);
+    update(flow, packet, *from, env.length(), now);
+    env.put_flow(Table::HalfOpen, &work.key, &work.flow).map_err(|_| DropReason::CtInsertFailed)?;
+    work.reason = TraceReason::New as u32;
+    work.decision.masquerade &= u32::from(!reply);
+    work.report = 1;
+    Ok(())
+}
+
+/// The sender's and the receiver's side of the key, as indices that the verifier sees to be 0 or 1.
+#[inline(always)]
+const fn sides(from: u32) -> (usize, usize) {
+    ((from & 1) as usize, ((from ^ 1) & 1) as usize)
 }
 
 /// Fills in what this packet shows of the two ends.
 #[inline(always)]
-fn learn(flow: &mut FlowRef, from: usize, sender: &Side, receiver: &Side) {
-    let (from, to) = (from & 1, (from ^ 1) & 1);
+fn learn(flow: &mut Flow, from: u32, sender: &Side, receiver: &Side) {
+    let (from, to) = sides(from);
     flow.identity[from] = sender.identity;
     flow.identity[to] = receiver.identity;
     if sender.end.go != GO_UNKNOWN {
         flow.end[from] = sender.end;
     }
-    if receiver.end.go != GO_UNKNOWN {
+    // If nothing is known now, what was known still holds, unless it was a pod of this node and is none any more.
+    if receiver.end.go != GO_UNKNOWN || flow.end[to].go == GO_POD {
         flow.end[to] = receiver.end;
-    } else if flow.end[to].go == GO_POD {
-        // The address was a pod of this node once.
-        flow.end[to] = receiver.end;
-    }
-}
-
-/// What policy is asked about a flow, and what it answered.
-struct Decision {
-    /// The packet at hand travels from the service to its client.
-    reply: bool,
-    /// The flow is new: tell the verdicts.
-    report: bool,
-    cookie: [u32; 2],
-    audited: bool,
-    masquerade: bool,
-}
-
-impl Decision {
-    #[inline(always)]
-    const fn about(reply: bool, report: bool) -> Self {
-        Decision { reply, report, cookie: [0; 2], audited: false, masquerade: false }
     }
 }
 
 #[inline(always)]
-fn apply(flow: &mut FlowRef, decision: &Decision) {
+fn apply(flow: &mut Flow, decision: &Decision) {
     flow.cookie = decision.cookie;
-    if decision.audited {
+    flow.flags &= !(DENIED | AUDITED | MASQUERADE);
+    if decision.audited != 0 {
         flow.flags |= AUDITED;
     }
-    if decision.masquerade {
+    if decision.masquerade != 0 {
         flow.flags |= MASQUERADE;
     }
 }
 
-/// Policy at both ends, as far as they are pods of this node. Out of line: two callers, and half of the code.
-#[inline(never)]
-fn decide<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    client: &Side,
-    server: &Side,
-    decision: &mut Decision,
-) -> Result<(), DropReason> {
+/// Prepares the question to policy.
+#[inline(always)]
+fn ask(work: &mut Work, reply: bool, report: bool) {
+    work.decision = Decision {
+        reply: u32::from(reply),
+        report: u32::from(report),
+        cookie: [0; 2],
+        audited: 0,
+        masquerade: 0,
+    };
+}
+
+/// Policy at both ends, as far as they are pods of this node.
+#[inline(always)]
+pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let reply = work.decision.reply != 0;
+    let (client, server) =
+        if reply { (work.receiver.pod, work.sender.pod) } else { (work.sender.pod, work.receiver.pod) };
     // A pod that calls itself crosses no boundary.
-    if client.pod != 0 && client.pod == server.pod {
+    if client != 0 && client == server {
         return Ok(());
     }
-    if client.pod != 0 {
-        ask(env, packet, client, server, true, decision)?;
-        let to = if decision.reply { &packet.source } else { &packet.destination };
-        decision.masquerade = server.pod == 0 && masqueraded(env, to, server.identity);
+    if client != 0 {
+        opinion(env, work, true)?;
+        let (to, identity) = if reply {
+            (&work.packet.source, work.sender.identity)
+        } else {
+            (&work.packet.destination, work.receiver.identity)
+        };
+        work.decision.masquerade = u32::from(server == 0 && masqueraded(env, to, identity));
     }
-    if server.pod != 0 {
-        ask(env, packet, server, client, false, decision)?;
+    if server != 0 {
+        opinion(env, work, false)?;
     }
     Ok(())
 }
 
+/// The opinion of the client's policy (egress) or the server's (ingress).
 #[inline(always)]
-fn ask<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    pod: &Side,
-    peer: &Side,
-    egress: bool,
-    decision: &mut Decision,
-) -> Result<(), DropReason> {
-    let service = Service::of(packet, decision.reply);
-    let opinion: Opinion = match env.pod(pod.pod) {
-        Some(facts) => evaluate(env, facts, peer.identity, egress, service),
+fn opinion<E: Env>(env: &mut E, work: &mut Work, egress: bool) -> Result<(), DropReason> {
+    let reply = work.decision.reply != 0;
+    let service = Service::of(&work.packet, reply);
+    // The pod that is asked stands at the packet's sending end, or at the other.
+    let sending = egress != reply;
+    let (pod, peer) =
+        if sending { (work.sender.pod, work.receiver.identity) } else { (work.receiver.pod, work.sender.identity) };
+    let opinion: Opinion = match env.pod(pod) {
+        Some(facts) => evaluate(env, facts, peer, egress, service),
         None => return Err(DropReason::EndpointNotReady),
     };
-    decision.audited |= opinion.audited;
-    decision.cookie[usize::from(egress)] = opinion.cookie;
-    if opinion.enforced && (decision.report || opinion.denied.is_some()) {
-        trace::verdict(env, packet, pod, peer, &trace::Told { opinion, egress });
+    if opinion.audited {
+        work.decision.audited = 1;
+    }
+    work.decision.cookie[usize::from(egress)] = opinion.cookie;
+    if opinion.enforced && (work.decision.report != 0 || opinion.denied.is_some()) {
+        trace::verdict(env, work, &opinion, egress, reply);
     }
     match opinion.denied {
         None => Ok(()),

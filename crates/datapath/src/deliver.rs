@@ -1,56 +1,41 @@
 //! Sending a packet on: hop limit, addresses of the link, mark, and the way out.
 
-use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_TUNNEL};
+use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
 use abi::{DropReason, End, mark};
 
-use crate::env::{Env, Verdict};
+use crate::env::{Action, Env, Verdict};
 use crate::packet::{IPV6, L3, LAST_HOP, Packet};
+use crate::work::Work;
 
 const ETH_HEADER: u32 = 14;
 
-/// How a packet may travel.
-#[derive(Clone, Copy)]
-pub struct Pass {
-    /// Identity of the sender, carried in the mark or the tunnel header.
-    pub identity: u32,
-    /// It leaves with the node's address: no mark, so that the device's program translates it.
-    pub masquerade: bool,
-}
-
-/// Sends the packet towards `end`. What the stack does better (fragment, answer "too big" or "time exceeded", find a
-/// route) goes up the stack, with the sender's identity in the mark, since its policy was enforced.
+/// Sends the packet towards `end`, with the identity of its sender in the mark or the tunnel header. What the stack
+/// does better (fragment, answer "too big" or "time exceeded", find a route) goes up the stack. A masqueraded packet
+/// carries no mark, so that the device's program translates it.
 #[inline(always)]
-pub fn send<E: Env>(env: &mut E, packet: &Packet, end: &End, pass: Pass) -> Result<Verdict, DropReason> {
-    if packet.is(LAST_HOP) || oversized(env, end) {
-        return Ok(to_stack(env, pass));
+pub fn send<E: Env>(env: &mut E, work: &mut Work, end: &End, identity: u32) -> Result<(), DropReason> {
+    let hop = work.hop != 0;
+    let mut go = end.go;
+    if (hop && work.packet.is(LAST_HOP)) || oversized(env, end) || go == GO_UNKNOWN {
+        go = GO_STACK;
     }
-    match end.go {
+    if hop && go != GO_STACK {
+        age(env, &work.packet)?;
+    }
+    if work.decision.masquerade == 0 && (go == GO_STACK || go == GO_NEIGHBOUR) {
+        env.set_mark(mark::with_identity(identity));
+    }
+    work.verdict = Verdict { action: Action::Stack, ifindex: end.ifindex, identity, gateway: end.gateway };
+    match go {
         GO_POD => {
-            age(env, packet)?;
-            address(env, &end.mac, &end.host_mac)?;
-            Ok(Verdict::Pod { ifindex: end.ifindex })
+            work.verdict.action = Action::Pod;
+            return address(env, &end.mac, &end.host_mac);
         }
-        GO_NEIGHBOUR => {
-            age(env, packet)?;
-            if !pass.masquerade {
-                env.set_mark(mark::with_identity(pass.identity));
-            }
-            Ok(Verdict::Neighbour { ifindex: end.ifindex, gateway: end.gateway })
-        }
-        GO_TUNNEL => {
-            age(env, packet)?;
-            Ok(Verdict::Tunnel { gateway: end.gateway, identity: pass.identity })
-        }
-        _ => Ok(to_stack(env, pass)),
+        GO_NEIGHBOUR => work.verdict.action = Action::Neighbour,
+        GO_TUNNEL => work.verdict.action = Action::Tunnel,
+        _ => {}
     }
-}
-
-#[inline(always)]
-fn to_stack<E: Env>(env: &mut E, pass: Pass) -> Verdict {
-    if !pass.masquerade {
-        env.set_mark(mark::with_identity(pass.identity));
-    }
-    Verdict::Stack
+    Ok(())
 }
 
 /// Whether the packet is larger than the way to `end` carries. Into a pod there is no such limit.

@@ -5,35 +5,47 @@ use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
 use core::ops::{Deref, DerefMut};
 
 use crate::packet::Packet;
+use crate::parts::Part;
+use crate::work::Work;
 
 /// What to do with the packet.
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Action {
     /// Not ours to decide: the next program, then the stack.
-    Pass,
+    Pass = 1,
     /// Up the node's network stack, although the frame was addressed to another device.
-    Stack,
-    /// Into the pod behind this interface.
-    Pod {
-        /// Host-side device of the pod.
-        ifindex: u32,
-    },
-    /// Out of a native device, to a neighbour whose MAC address the stack knows or resolves.
-    Neighbour {
-        /// The native device.
-        ifindex: u32,
-        /// Next hop.
-        gateway: Addr,
-    },
-    /// Out of the tunnel device.
-    Tunnel {
-        /// Underlay address of the other node.
-        gateway: Addr,
-        /// Identity of the sender, carried as VNI.
-        identity: u32,
-    },
+    Stack = 2,
+    /// Into the pod behind `ifindex`.
+    Pod = 3,
+    /// Out of the native device `ifindex`, to the neighbour `gateway`, whose MAC address the stack knows or resolves.
+    Neighbour = 4,
+    /// Out of the tunnel device to the node `gateway`, with `identity` as VNI.
+    Tunnel = 5,
     /// Back where it came from (answers to ARP and neighbour solicitations).
-    Reply,
+    Reply = 6,
+}
+
+/// What to do with a packet, and how. Flat and always whole: registers that only some variants fill are "unreadable" to
+/// the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// Device, 0 where none is needed.
+    pub ifindex: u32,
+    /// Identity of the sender, for the tunnel.
+    pub identity: u32,
+    /// Next hop or other node.
+    pub gateway: Addr,
+}
+
+impl Verdict {
+    /// An action that needs nothing else.
+    #[inline(always)]
+    pub const fn plain(action: Action) -> Verdict {
+        Verdict { action, ifindex: 0, identity: 0, gateway: Addr::UNSPECIFIED }
+    }
 }
 
 /// Which table of flows.
@@ -45,22 +57,12 @@ pub enum Table {
     HalfOpen,
 }
 
-/// Where the node's routes send a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// To a neighbour on a device.
-    Neighbour {
-        /// The device.
-        ifindex: u32,
-        /// Next hop.
-        gateway: Addr,
-    },
-    /// Anything else: to this node, nowhere, or too large. The stack knows how to deliver, fragment or refuse.
-    Stack,
-}
+/// Not to a neighbour on a device: to this node, nowhere, or too large. The stack knows how to deliver, fragment or
+/// refuse.
+pub const ROUTE_STACK: u32 = 0;
 
 /// What the tunnel device knows of a packet it received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct TunnelKey {
     /// VNI: identity of the sender.
     pub identity: u32,
@@ -107,8 +109,13 @@ impl DerefMut for FlowRef {
 ///
 /// Offsets count from the Ethernet header. Reads and writes outside of the packet answer
 /// [`DropReason::InvalidPacket`] and [`DropReason::WriteError`]. Multi-byte values are loaded and stored as they lie in
-/// the packet: network order.
+/// the packet: network order. Table entries are lent, not copied: an `Option` of a large value would leave registers
+/// undefined that the verifier then refuses to see copied.
 pub trait Env {
+    /// Runs a part of the path, by calling [`crate::parts::run`] with it. The kernel does so in functions that its
+    /// verifier checks once, whoever calls them.
+    fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason>;
+
     /// Frame length, bytes.
     fn length(&self) -> u32;
     /// Whether the frame is one of the stack's large ones that the device will cut (GSO).
@@ -153,25 +160,23 @@ pub trait Env {
     /// The host-side device of a local pod's address.
     fn local(&self, addr: &Addr) -> Option<u32>;
     /// What is known of one address.
-    fn host_entry(&self, addr: &Addr) -> Option<IpcacheEntry>;
+    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
     /// What is known of the longest prefix around an address.
-    fn prefix_entry(&self, addr: &Addr) -> Option<IpcacheEntry>;
+    fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
     /// Whether masquerading spares this destination.
     fn never_masqueraded(&self, addr: &Addr) -> bool;
     /// Most specific entry of a policy table for a full key.
-    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<PolicyEntry>;
+    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry>;
 
     /// A flow, in place.
     fn flow(&self, table: Table, key: &FlowKey) -> Option<FlowRef>;
-    /// A cleared flow in scratch space, to be filled and stored before the next one is asked for.
-    fn scratch(&mut self) -> Result<FlowRef, DropReason>;
     /// Stores a flow.
-    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &FlowRef) -> Result<(), DropReason>;
+    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), DropReason>;
     /// Forgets a flow.
     fn remove_flow(&mut self, table: Table, key: &FlowKey);
 
     /// A masquerade entry.
-    fn nat(&self, key: &NatKey) -> Option<NatValue>;
+    fn nat(&self, key: &NatKey) -> Option<&NatValue>;
     /// Stores a masquerade entry; `fresh` fails if there is one.
     fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool;
     /// Ports of a fragmented datagram.
@@ -179,10 +184,10 @@ pub trait Env {
     /// Remembers the ports of a fragmented datagram.
     fn put_fragment(&mut self, key: &FragmentKey, ports: FragmentPorts);
 
-    /// Where the node's routes send this packet.
-    fn route(&mut self, packet: &Packet) -> Route;
+    /// Where the node's routes send this packet: the device, with the next hop in `gateway`, or [`ROUTE_STACK`].
+    fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32;
     /// What the tunnel device knows of this packet.
-    fn tunnel_key(&mut self) -> Result<TunnelKey, DropReason>;
+    fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason>;
 
     /// How much to report: 0 nothing, 1 drops, verdicts and aggregated traces, 2 every packet.
     fn monitor(&self) -> u32;

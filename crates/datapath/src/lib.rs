@@ -12,9 +12,13 @@ pub mod env;
 pub mod nat;
 pub mod neighbour;
 pub mod packet;
+pub mod parts;
 pub mod policy;
 pub mod side;
 pub mod trace;
+pub mod work;
 
 pub use entry::{host_egress, netdev_egress, netdev_ingress, overlay_ingress, pod_egress};
-pub use env::{Checksum, Env, FlowRef, Route, Table, TunnelKey, Verdict};
+pub use env::{Action, Checksum, Env, FlowRef, ROUTE_STACK, Table, TunnelKey, Verdict};
+pub use parts::Part;
+pub use work::Work;

@@ -4,18 +4,17 @@ use abi::nat::{BACK, OUT, PORT_TRIES};
 use abi::{Addr, DropReason, NatKey, NatValue};
 
 use crate::env::{Checksum, Env};
-use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, L3, LATER_FRAGMENT, Packet, parse_inner, protocol};
+use crate::parts::Part;
+use crate::work::Work;
+use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, L3, LATER_FRAGMENT, Packet, protocol};
 
 /// Which end of a packet is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
+pub enum Half {
+    /// Its source.
     Source,
+    /// Its destination.
     Destination,
-}
-
-#[inline(always)]
-fn node_address<E: Env>(env: &E, packet: &Packet) -> Addr {
-    if packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 }
 }
 
 #[inline(always)]
@@ -31,26 +30,24 @@ fn key(packet: &Packet, direction: u8) -> NatKey {
     }
 }
 
-/// Gives a packet that leaves the node's address and a free port. `own`: it is the host's own packet, which keeps its
-/// port unless a pod's connection has it.
-#[inline(never)]
-pub fn leave<E: Env>(env: &mut E, packet: &mut Packet, own: bool) -> Result<(), DropReason> {
-    let out = key(packet, OUT);
+/// Gives a packet that leaves the node's address and a free port. The host's own packet (`work.own`) keeps its port
+/// unless a pod's connection has it.
+#[inline(always)]
+pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let out = key(&work.packet, OUT);
     let now = env.now();
-    let value = match env.nat(&out) {
-        Some(mut value) => {
-            value.used = now;
-            env.put_nat(&out, &value, false);
+    match env.nat(&out) {
+        Some(value) => {
+            work.nat = *value;
+            work.nat.used = now;
+            env.put_nat(&out, &work.nat, false);
             // The table forgets the longest unused, and each half on its own: make the pair whole again.
-            env.put_nat(&back(packet, &value), &home(packet, &value, now), true);
-            value
+            let home = home(&work.packet, &work.nat);
+            env.put_nat(&back(&work.packet, &work.nat), &home, true);
         }
-        None => allocate(env, packet, &out, own, now)?,
-    };
-    if value.tracked_only != 0 {
-        return Ok(());
+        None => allocate(env, work, now)?,
     }
-    rewrite(env, packet, Half::Source, &value.addr, value.port)
+    if work.nat.tracked_only != 0 { Ok(()) } else { env.part(Part::RewriteSource, work) }
 }
 
 /// Key of the answer to a packet that left with `value`.
@@ -69,35 +66,36 @@ fn back(packet: &Packet, value: &NatValue) -> NatKey {
 
 /// Where an answer belongs.
 #[inline(always)]
-fn home(packet: &Packet, value: &NatValue, now: u64) -> NatValue {
-    NatValue { addr: packet.source, used: now, port: packet.source_port, tracked_only: value.tracked_only, _pad: 0 }
+fn home(packet: &Packet, value: &NatValue) -> NatValue {
+    NatValue {
+        addr: packet.source,
+        used: value.used,
+        port: packet.source_port,
+        tracked_only: value.tracked_only,
+        _pad: 0,
+    }
 }
 
 /// Keeps the port if it is in range and free, else takes one at random and counts up from there.
 #[inline(always)]
-fn allocate<E: Env>(env: &mut E, packet: &Packet, out: &NatKey, own: bool, now: u64) -> Result<NatValue, DropReason> {
-    let (low, high) = if matches!(packet.protocol, protocol::ICMP | protocol::ICMPV6) {
-        (0, 0xffff)
-    } else {
-        (env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff)
-    };
-    let wanted = u32::from(u16::from_be(packet.source_port));
-    let range = high.wrapping_sub(low).wrapping_add(1);
-    let random = env.random();
-    let addr = node_address(env, packet);
-    let mut port = wanted;
-    if !own && (wanted < low || wanted > high) {
-        port = low + scale(random, range);
-    }
+fn allocate<E: Env>(env: &mut E, work: &mut Work, now: u64) -> Result<(), DropReason> {
+    let echo = matches!(work.packet.protocol, protocol::ICMP | protocol::ICMPV6);
+    let (low, high) =
+        if echo { (0, 0xffff) } else { (env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff) };
+    let wanted = u32::from(u16::from_be(work.packet.source_port));
+    let own = work.own != 0;
+    let first = low + scale(env.random(), high.wrapping_sub(low).wrapping_add(1));
+    let mut port = if own || (wanted >= low && wanted <= high) { wanted } else { first };
+    work.nat.addr = if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
+    work.nat.used = now;
     let mut tries = 0;
     while tries < PORT_TRIES {
-        let tracked_only = u16::from(own && port == wanted);
-        let value = NatValue { addr, used: now, port: (port as u16).to_be(), tracked_only, _pad: 0 };
-        if env.put_nat(&back(packet, &value), &home(packet, &value, now), true) {
-            env.put_nat(out, &value, false);
-            return Ok(value);
+        work.nat.port = (port as u16).to_be();
+        work.nat.tracked_only = u16::from(own && port == wanted);
+        if env.part(Part::TakePort, work).is_ok() {
+            return Ok(());
         }
-        port = if tries == 0 { low + scale(random, range) } else { port + 1 };
+        port = if tries == 0 { first } else { port + 1 };
         if port > high {
             port = low;
         }
@@ -106,34 +104,43 @@ fn allocate<E: Env>(env: &mut E, packet: &Packet, out: &NatKey, own: bool, now: 
     Err(DropReason::NoNatMapping)
 }
 
+/// Takes the port of `work.nat` for this packet's connection, unless another has it towards the same peer.
+#[inline(always)]
+pub fn take_port<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let home = home(&work.packet, &work.nat);
+    if !env.put_nat(&back(&work.packet, &work.nat), &home, true) {
+        return Err(DropReason::NoNatMapping);
+    }
+    env.put_nat(&key(&work.packet, OUT), &work.nat, false);
+    Ok(())
+}
+
 /// A number below `range` from a random one, without division (Lemire).
 #[inline(always)]
 const fn scale(random: u32, range: u32) -> u32 {
     ((random as u64 * range as u64) >> 32) as u32
 }
 
-/// Gives an answer from the world the pod's address and port again. `false`: nobody here waits for it.
-#[inline(never)]
-pub fn come_back<E: Env>(env: &mut E, packet: &mut Packet) -> Result<bool, DropReason> {
-    if packet.is(ICMP_ERROR) {
-        return error_comes_back(env, packet);
+/// Gives an answer from the world the pod's address and port again. Unchanged: no pod waits for it.
+#[inline(always)]
+pub fn come_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    if work.packet.is(ICMP_ERROR) {
+        return error_comes_back(env, work);
     }
-    match env.nat(&key(packet, BACK)) {
-        Some(value) if value.tracked_only == 0 => {
-            rewrite(env, packet, Half::Destination, &value.addr, value.port)?;
-            Ok(true)
-        }
-        _ => Ok(false),
+    match env.nat(&key(&work.packet, BACK)) {
+        Some(value) if value.tracked_only == 0 => work.nat = *value,
+        _ => return Ok(()),
     }
+    env.part(Part::RewriteDestination, work)
 }
 
 /// An ICMP error about a packet that left with the node's address: both the error and what it quotes are rewritten.
 #[inline(always)]
-fn error_comes_back<E: Env>(env: &mut E, packet: &mut Packet) -> Result<bool, DropReason> {
-    let mut inner = Packet::default();
-    if parse_inner(env, packet, &mut inner).is_err() {
-        return Ok(false);
+fn error_comes_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    if env.part(Part::ParseInner, work).is_err() {
+        return Ok(());
     }
+    let (packet, inner) = (&mut work.packet, &work.inner);
     let wanted = NatKey {
         source: inner.destination,
         destination: inner.source,
@@ -143,14 +150,15 @@ fn error_comes_back<E: Env>(env: &mut E, packet: &mut Packet) -> Result<bool, Dr
         direction: BACK,
         _pad: 0,
     };
-    let Some(value) = env.nat(&wanted) else { return Ok(false) };
+    let Some(value) = env.nat(&wanted).copied() else { return Ok(()) };
     if value.tracked_only != 0 {
-        return Ok(false);
+        return Ok(());
     }
-    quoted(env, packet, &inner, &value)?;
-    replace_address(env, packet, L3, Half::Destination, &packet.destination.clone(), &value.addr, packet.is(IPV6))?;
+    quoted(env, packet, inner, &value)?;
+    let old = packet.destination;
+    replace_address(env, packet, Half::Destination, &old, &value.addr, packet.is(IPV6))?;
     packet.destination = value.addr;
-    Ok(true)
+    Ok(())
 }
 
 /// Rewrites the source of the quoted packet, and the error's checksum, which covers it.
@@ -187,21 +195,23 @@ const fn checksum_at(packet: &Packet) -> Option<(u32, bool)> {
     }
 }
 
+/// Rewrites one end of the packet to the address and port of `work.nat`.
 #[inline(always)]
-fn rewrite<E: Env>(env: &mut E, packet: &mut Packet, half: Half, addr: &Addr, port: u16) -> Result<(), DropReason> {
+pub fn rewrite<E: Env>(env: &mut E, work: &mut Work, half: Half) -> Result<(), DropReason> {
+    let (packet, addr, port) = (&mut work.packet, work.nat.addr, work.nat.port);
     let (old_addr, old_port) = match half {
         Half::Source => (packet.source, packet.source_port),
         Half::Destination => (packet.destination, packet.destination_port),
     };
     // A later fragment carries no transport header to correct.
     let later = packet.is(LATER_FRAGMENT);
-    replace_address(env, packet, L3, half, &old_addr, addr, !later)?;
+    replace_address(env, packet, half, &old_addr, &addr, !later)?;
     if !later && old_port != port {
         replace_port(env, packet, half, old_port, port)?;
     }
     match half {
-        Half::Source => (packet.source, packet.source_port) = (*addr, port),
-        Half::Destination => (packet.destination, packet.destination_port) = (*addr, port),
+        Half::Source => (packet.source, packet.source_port) = (addr, port),
+        Half::Destination => (packet.destination, packet.destination_port) = (addr, port),
     }
     Ok(())
 }
@@ -211,7 +221,6 @@ fn rewrite<E: Env>(env: &mut E, packet: &mut Packet, half: Half, addr: &Addr, po
 fn replace_address<E: Env>(
     env: &mut E,
     packet: &Packet,
-    at: u32,
     half: Half,
     from: &Addr,
     to: &Addr,
@@ -220,8 +229,8 @@ fn replace_address<E: Env>(
     let covered = if transport { checksum_at(packet) } else { None };
     if !packet.is(IPV6) {
         let offset = if half == Half::Source { 12 } else { 16 };
-        env.set_u32(at + offset, to.v4_word())?;
-        env.fix_l3(at + 10, from.v4_word(), to.v4_word())?;
+        env.set_u32(L3 + offset, to.v4_word())?;
+        env.fix_l3(L3 + 10, from.v4_word(), to.v4_word())?;
         if let Some((checksum, keep_zero)) = covered {
             let how = Checksum { pseudo: true, keep_zero };
             env.fix_l4(packet.l4 + checksum, from.v4_word(), to.v4_word(), 4, how)?;
@@ -232,7 +241,7 @@ fn replace_address<E: Env>(
     let mut i = 0;
     while i < 4 {
         let (old, new) = (from.words[i & 3], to.words[i & 3]);
-        env.set_u32(at + offset + i as u32 * 4, new)?;
+        env.set_u32(L3 + offset + i as u32 * 4, new)?;
         if let Some((checksum, keep_zero)) = covered {
             env.fix_l4(packet.l4 + checksum, old, new, 4, Checksum { pseudo: true, keep_zero })?;
         }

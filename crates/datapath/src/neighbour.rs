@@ -3,17 +3,29 @@
 use abi::{DropReason, PodFacts};
 
 use crate::deliver::address;
-use crate::env::{Env, Verdict};
-use crate::packet::{L3, Packet};
+use crate::env::{Action, Env, Verdict};
+use crate::packet::{L3, Packet, frame};
+use crate::work::Work;
 
 const ARP_REQUEST_IPV4: u32 = 0x0001_0800_u32.to_be();
 const ARP_SIZES: u16 = 0x0604_u16.to_be();
 const ARP_REQUEST: u16 = 1_u16.to_be();
 const ARP_REPLY: u16 = 2_u16.to_be();
 
+/// Answers what a pod asks about its neighbours.
+#[inline(always)]
+pub fn answer<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let Some(pod) = env.pod(env.ifindex()).copied() else { return Err(DropReason::EndpointNotReady) };
+    if work.packet.frame == frame::ARP {
+        arp(env, &pod, &mut work.verdict)
+    } else {
+        solicitation(env, &work.packet, &pod, &mut work.verdict)
+    }
+}
+
 /// Answers an ARP request of a pod (RFC 826).
 #[inline(always)]
-pub fn arp<E: Env>(env: &mut E, pod: &PodFacts) -> Result<Verdict, DropReason> {
+fn arp<E: Env>(env: &mut E, pod: &PodFacts, out: &mut Verdict) -> Result<(), DropReason> {
     let asked = env.u32_at(L3 + 24)?;
     let valid = env.u32_at(L3)? == ARP_REQUEST_IPV4 && env.u16_at(L3 + 4)? == ARP_SIZES;
     if !valid || env.u16_at(L3 + 6)? != ARP_REQUEST || env.u32_at(L3 + 14)? != pod.v4.v4_word() {
@@ -30,7 +42,8 @@ pub fn arp<E: Env>(env: &mut E, pod: &PodFacts) -> Result<Verdict, DropReason> {
     env.set_u32(L3 + 14, asked)?;
     hardware(env, L3 + 18, theirs)?;
     env.set_u32(L3 + 24, pod.v4.v4_word())?;
-    Ok(Verdict::Reply)
+    *out = Verdict::plain(Action::Reply);
+    Ok(())
 }
 
 #[inline(always)]
@@ -56,7 +69,12 @@ pub const fn is_link_message(packet: &Packet) -> bool {
 /// Answers a neighbour solicitation of a pod (RFC 4861 §7.2.4); every other link message is dropped
 /// (`FORBIDDEN_ICMPV6_MESSAGE`), router advertisements among them (CVE-2020-10749).
 #[inline(always)]
-pub fn solicitation<E: Env>(env: &mut E, packet: &Packet, pod: &PodFacts) -> Result<Verdict, DropReason> {
+fn solicitation<E: Env>(
+    env: &mut E,
+    packet: &Packet,
+    pod: &PodFacts,
+    out: &mut Verdict,
+) -> Result<(), DropReason> {
     let at = packet.l4;
     let with_option = env.length() >= at + ND_LENGTH && u32::from(u16::from_be(env.u16_at(L3 + 4)?)) == ND_LENGTH;
     if packet.icmp_type != SOLICITATION || at != L3 + 40 || !with_option || packet.source.is_unspecified() {
@@ -87,7 +105,8 @@ pub fn solicitation<E: Env>(env: &mut E, packet: &Packet, pod: &PodFacts) -> Res
     hardware(env, at + 26, &pod.host_mac)?;
     let sum = checksum(env, at)?;
     env.set_u16(at + 2, sum)?;
-    Ok(Verdict::Reply)
+    *out = Verdict::plain(Action::Reply);
+    Ok(())
 }
 
 /// ICMPv6 checksum of the advertisement: pseudo header (addresses, length, next header 58), then 32 bytes.

@@ -46,6 +46,16 @@ pub const ECHO_REPLY: u8 = 16;
 /// Any fragment.
 pub const FRAGMENT: u8 = 32;
 
+/// What a frame holds, see [`Packet::frame`].
+pub mod frame {
+    /// Something else.
+    pub const OTHER: u8 = 0;
+    /// An IP packet.
+    pub const IP: u8 = 1;
+    /// An ARP message.
+    pub const ARP: u8 = 2;
+}
+
 /// The facts of an IP packet that every path needs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -68,47 +78,49 @@ pub struct Packet {
     pub flags: u8,
     /// ICMP type.
     pub icmp_type: u8,
-}
-
-/// What a frame holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// An IP packet.
-    Ip,
-    /// An ARP message.
-    Arp,
-    /// Something else.
-    Other,
+    /// One of [`frame`]; the other fields are those of an IP packet.
+    pub frame: u8,
+    pub(crate) _pad: [u8; 3],
 }
 
 impl Packet {
+    /// Nothing read yet.
+    pub const EMPTY: Packet = Packet {
+        source: Addr::UNSPECIFIED,
+        destination: Addr::UNSPECIFIED,
+        source_port: 0,
+        destination_port: 0,
+        l4: 0,
+        protocol: 0,
+        tcp: 0,
+        flags: 0,
+        icmp_type: 0,
+        frame: frame::OTHER,
+        _pad: [0; 3],
+    };
+
     /// Whether `flag` is set.
     #[inline(always)]
     pub const fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
-    /// The canonical key of this packet's flow, and the side that sent it.
+    /// Writes the canonical key of this packet's flow; returns the side that sent it.
     #[inline(always)]
-    pub fn flow_key(&self) -> (FlowKey, usize) {
+    pub fn flow_key(&self, key: &mut FlowKey) -> u32 {
         let low = self.source.below(&self.destination)
             || (self.source.same(&self.destination) && self.source_port <= self.destination_port);
-        let key = if low {
-            FlowKey {
-                addr: [self.source, self.destination],
-                port: [self.source_port, self.destination_port],
-                protocol: self.protocol,
-                _pad: [0; 3],
-            }
+        key.protocol = self.protocol;
+        key._pad = [0; 3];
+        if low {
+            key.addr = [self.source, self.destination];
+            key.port = [self.source_port, self.destination_port];
+            0
         } else {
-            FlowKey {
-                addr: [self.destination, self.source],
-                port: [self.destination_port, self.source_port],
-                protocol: self.protocol,
-                _pad: [0; 3],
-            }
-        };
-        (key, if low { 0 } else { 1 })
+            key.addr = [self.destination, self.source];
+            key.port = [self.destination_port, self.source_port];
+            1
+        }
     }
 
     /// Whether this opens a TCP connection.
@@ -128,9 +140,9 @@ impl Packet {
     }
 }
 
-/// Reads the frame into `out`.
+/// Reads the frame into `out`. Later fragments get the ports of their first.
 #[inline(always)]
-pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<Frame, DropReason> {
+pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
     let kind = match env.u16_at(ETH_TYPE) {
         Ok(kind) if env.u32_at(L3 + 36).is_ok() => kind,
         _ => {
@@ -140,11 +152,15 @@ pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<Frame, DropReason>
             env.u16_at(ETH_TYPE)?
         }
     };
+    out.frame = match kind {
+        TYPE_IPV4 | TYPE_IPV6 => frame::IP,
+        TYPE_ARP => frame::ARP,
+        _ => frame::OTHER,
+    };
     match kind {
-        TYPE_IPV4 => ipv4(env, L3, out, true).map(|()| Frame::Ip),
-        TYPE_IPV6 => ipv6(env, L3, out, true).map(|()| Frame::Ip),
-        TYPE_ARP => Ok(Frame::Arp),
-        _ => Ok(Frame::Other),
+        TYPE_IPV4 => ipv4(env, L3, out, true),
+        TYPE_IPV6 => ipv6(env, L3, out, true),
+        _ => Ok(()),
     }
 }
 
@@ -227,6 +243,8 @@ fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
 #[inline(always)]
 fn fragmented<E: Env>(env: &mut E, out: &mut Packet, id: u32, first: bool, outermost: bool) -> Result<(), DropReason> {
     out.flags |= FRAGMENT;
+    out.tcp = 0;
+    out.icmp_type = 0;
     let key = FragmentKey {
         source: out.source,
         destination: out.destination,
@@ -251,6 +269,8 @@ fn fragmented<E: Env>(env: &mut E, out: &mut Packet, id: u32, first: bool, outer
 
 #[inline(always)]
 fn transport<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
+    out.tcp = 0;
+    out.icmp_type = 0;
     match out.protocol {
         protocol::TCP => {
             ports(env, out)?;

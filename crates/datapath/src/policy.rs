@@ -84,7 +84,7 @@ pub fn evaluate<E: Env>(env: &E, pod: &PodFacts, peer: Identity, egress: bool, s
     Opinion {
         denied: if deny && !audited { Some(DropReason::PolicyDeny) } else { None },
         cookie: entry.cookie,
-        matched: how(&entry, any_peer),
+        matched: how(entry, any_peer),
         audited: audited || (!deny && entry.flags & POLICY_AUDITED != 0),
         enforced: entry.flags & POLICY_UNENFORCED == 0,
     }
@@ -92,7 +92,10 @@ pub fn evaluate<E: Env>(env: &E, pod: &PodFacts, peer: Identity, egress: bool, s
 
 /// Of the two hits the one with the higher precedence, then the longer one, then the one that names the peer.
 #[inline(always)]
-fn choose(by_peer: Option<PolicyEntry>, by_service: Option<PolicyEntry>) -> Option<(PolicyEntry, bool)> {
+fn choose<'a>(
+    by_peer: Option<&'a PolicyEntry>,
+    by_service: Option<&'a PolicyEntry>,
+) -> Option<(&'a PolicyEntry, bool)> {
     match (by_peer, by_service) {
         (None, None) => None,
         (Some(peer), None) => Some((peer, false)),

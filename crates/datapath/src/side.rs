@@ -1,13 +1,14 @@
 //! Who stands at one end of a packet: identity, policy, and the way there.
 
-use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
+use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL};
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{Addr, End, Identity, IpcacheEntry, PodFacts, config};
 
-use crate::env::{Env, Route};
-use crate::packet::Packet;
+use crate::env::{Env, ROUTE_STACK};
+use crate::work::Work;
 
 /// One end of a packet.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Side {
     /// Security identity.
@@ -18,17 +19,11 @@ pub struct Side {
     pub end: End,
 }
 
-/// An end of which only `go` is known.
-#[inline(always)]
-pub const fn going(go: u8) -> End {
-    End { gateway: Addr::UNSPECIFIED, ifindex: 0, go, _pad: 0, mac: [0; 6], host_mac: [0; 6], endpoint: 0 }
-}
-
 impl Side {
     /// A pod of this node.
     #[inline(always)]
     pub fn pod(ifindex: u32, facts: &PodFacts) -> Side {
-        let mut end = going(GO_POD);
+        let mut end = End::going(GO_POD);
         end.ifindex = ifindex;
         end.mac = facts.mac;
         end.host_mac = facts.host_mac;
@@ -39,13 +34,13 @@ impl Side {
     /// A sender of which this node only knows the identity; how to answer it is found when an answer comes by.
     #[inline(always)]
     pub const fn remote(identity: Identity) -> Side {
-        Side { identity, pod: 0, end: going(GO_UNKNOWN) }
+        Side { identity, pod: 0, end: End::UNKNOWN }
     }
 }
 
 /// What the node knows of an address that is not one of its pods.
 #[inline(always)]
-pub fn ipcache<E: Env>(env: &E, addr: &Addr) -> Option<IpcacheEntry> {
+pub fn ipcache<'a, E: Env>(env: &'a E, addr: &Addr) -> Option<&'a IpcacheEntry> {
     match env.host_entry(addr) {
         Some(entry) => Some(entry),
         None => env.prefix_entry(addr),
@@ -58,40 +53,38 @@ pub fn world<E: Env>(env: &E, addr: &Addr) -> Identity {
     if addr.is_v4() { env.config().world_v4 } else { env.config().world_v6 }
 }
 
-/// The receiving side, with the way there. `routed`: ask the node's routes for the way to another node.
+/// Fills in the receiver of the packet, with the way there; to other nodes as the node's routes say.
 #[inline(always)]
-pub fn destination<E: Env>(env: &mut E, packet: &Packet, routed: bool) -> Side {
-    let addr = packet.destination;
+pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
+    let addr = work.packet.destination;
     if let Some(ifindex) = env.local(&addr) {
         if let Some(facts) = env.pod(ifindex) {
-            return Side::pod(ifindex, facts);
+            work.receiver = Side::pod(ifindex, facts);
+            return;
         }
     }
-    let mut side = Side::remote(world(env, &addr));
+    let side = &mut work.receiver;
+    *side = Side::remote(world(env, &addr));
     if let Some(entry) = ipcache(env, &addr) {
         side.identity = entry.identity;
         if entry.flags & IPCACHE_HOST != 0 {
-            side.end = going(GO_STACK);
-            return side;
+            side.end = End::going(GO_STACK);
+            return;
         }
         if entry.flags & IPCACHE_TUNNEL != 0 && env.config().features & config::TUNNEL != 0 {
-            side.end = going(GO_TUNNEL);
+            side.end = End::going(GO_TUNNEL);
             side.end.gateway = entry.node;
-            return side;
+            return;
         }
     }
-    if routed {
-        side.end = match env.route(packet) {
-            Route::Neighbour { ifindex, gateway } => {
-                let mut end = going(GO_NEIGHBOUR);
-                end.ifindex = ifindex;
-                end.gateway = gateway;
-                end
-            }
-            Route::Stack => going(GO_STACK),
-        };
+    // Only a packet of a pod is this node's to route; the sender is known before the receiver.
+    if work.sender.pod != 0 {
+        side.end = End::going(GO_NEIGHBOUR);
+        side.end.ifindex = env.route(&work.packet, &mut side.end.gateway);
+        if side.end.ifindex == ROUTE_STACK {
+            side.end = End::going(GO_STACK);
+        }
     }
-    side
 }
 
 /// Whether packets of a pod to this receiver leave with the node's address. Cluster members see the pod's own, but

@@ -1,0 +1,76 @@
+//! The parts of the path that stand for themselves: large, rare, or called from several places.
+
+use abi::DropReason;
+
+use crate::env::Env;
+use crate::work::Work;
+use crate::{conntrack, entry, nat, neighbour, packet, trace};
+
+/// A part of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Read the frame.
+    Parse,
+    /// Ask the tunnel device what it knows of the packet.
+    TunnelKey,
+    /// Read the packet that an ICMP error quotes.
+    ParseInner,
+    /// Ask the node's routes for the way to the receiver.
+    Receiver,
+    /// Policy at both ends.
+    Decide,
+    /// Find or make the flow.
+    Track,
+    /// Answer ARP and neighbour solicitations of a pod.
+    Neighbour,
+    /// Masquerade.
+    Leave,
+    /// Take one port for masquerading, if it is free.
+    TakePort,
+    /// Rewrite the packet's source as `work.nat` says.
+    RewriteSource,
+    /// Rewrite the packet's destination as `work.nat` says.
+    RewriteDestination,
+    /// Undo it for an answer.
+    ComeBack,
+    /// Report that the packet passed.
+    Passed,
+    /// Slow path of a packet from a pod.
+    FromPod,
+    /// Slow path of a packet from a native device.
+    FromNetdev,
+    /// Slow path of a packet from the tunnel.
+    FromOverlay,
+    /// Slow path of a packet from this node's stack.
+    FromHost,
+}
+
+/// Runs a part.
+#[inline(always)]
+pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropReason> {
+    match part {
+        Part::Parse => packet::parse(env, &mut work.packet),
+        Part::TunnelKey => env.tunnel_key(&mut work.tunnel),
+        Part::ParseInner => packet::parse_inner(env, &work.packet, &mut work.inner),
+        Part::Receiver => {
+            crate::side::destination(env, work);
+            Ok(())
+        }
+        Part::Decide => conntrack::decide(env, work),
+        Part::Track => conntrack::track(env, work),
+        Part::Neighbour => neighbour::answer(env, work),
+        Part::Leave => nat::leave(env, work),
+        Part::TakePort => nat::take_port(env, work),
+        Part::RewriteSource => nat::rewrite(env, work, nat::Half::Source),
+        Part::RewriteDestination => nat::rewrite(env, work, nat::Half::Destination),
+        Part::ComeBack => nat::come_back(env, work),
+        Part::Passed => {
+            trace::passed(env, work);
+            Ok(())
+        }
+        Part::FromPod => entry::pod_slow(env, work),
+        Part::FromNetdev => entry::netdev_slow(env, work),
+        Part::FromOverlay => entry::overlay_slow(env, work),
+        Part::FromHost => entry::host_slow(env, work),
+    }
+}

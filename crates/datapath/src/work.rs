@@ -1,0 +1,110 @@
+//! What is known of the packet in hand.
+
+use abi::{Addr, Flow, FlowKey, NatValue, TraceReason};
+
+use crate::env::{Action, TunnelKey, Verdict};
+use crate::packet::Packet;
+use crate::side::Side;
+
+/// Everything that the steps of one packet hand to each other. It lies in per-CPU memory, since the stack of a kernel
+/// program is 512 bytes for a whole chain of calls, and its functions return one register.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Work {
+    /// The packet.
+    pub packet: Packet,
+    /// The packet that an ICMP error quotes.
+    pub inner: Packet,
+    /// Key of the packet's flow.
+    pub key: FlowKey,
+    /// The side of `key` that sent the packet, 0 or 1.
+    pub from: u32,
+    /// What policy is asked about the flow, and what it answered.
+    pub decision: Decision,
+    /// Who sent the packet.
+    pub sender: Side,
+    /// Who is to get it.
+    pub receiver: Side,
+    /// What the tunnel device knows of it.
+    pub tunnel: TunnelKey,
+    /// What to do with it.
+    pub verdict: Verdict,
+    /// How it stands to its flow ([`TraceReason`]).
+    pub reason: u32,
+    /// 1: it is worth a trace event.
+    pub report: u32,
+    /// 1: this node is a hop on its way. Not so for what the node itself sent, or its stack has forwarded already.
+    pub hop: u32,
+    /// 1: it is the host's own packet.
+    pub own: u32,
+    /// The masquerade entry at hand.
+    pub nat: NatValue,
+    /// Room to build a new flow in.
+    pub flow: Flow,
+}
+
+/// A question to policy and the answer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Decision {
+    /// 1: the packet at hand travels from the service to its client.
+    pub reply: u32,
+    /// 1: the flow is new, so tell the verdicts.
+    pub report: u32,
+    /// Rule cookies: `[0]` at the receiver (ingress), `[1]` at the sender (egress).
+    pub cookie: [u32; 2],
+    /// 1: allowed only because of an audit.
+    pub audited: u32,
+    /// 1: packets of the client leave with the node's address.
+    pub masquerade: u32,
+}
+
+impl Work {
+    /// Nothing known yet.
+    pub const fn new() -> Work {
+        Work {
+            packet: Packet::EMPTY,
+            inner: Packet::EMPTY,
+            key: FlowKey { addr: [Addr::UNSPECIFIED; 2], port: [0; 2], protocol: 0, _pad: [0; 3] },
+            from: 0,
+            decision: Decision { reply: 0, report: 0, cookie: [0; 2], audited: 0, masquerade: 0 },
+            sender: Side::remote(0),
+            receiver: Side::remote(0),
+            tunnel: TunnelKey { identity: 0, remote: Addr::UNSPECIFIED },
+            verdict: Verdict::plain(Action::Pass),
+            reason: TraceReason::Unknown as u32,
+            report: 0,
+            hop: 1,
+            own: 0,
+            nat: NatValue { addr: Addr::UNSPECIFIED, used: 0, port: 0, tracked_only: 0, _pad: 0 },
+            flow: Flow::EMPTY,
+        }
+    }
+
+    /// Forgets what an earlier packet left where a later one would read it before it writes.
+    #[inline(always)]
+    pub fn reset(&mut self) {
+        self.packet.flags = 0;
+        self.packet.frame = 0;
+        self.decision.masquerade = 0;
+        self.sender = Side::remote(0);
+        self.receiver = Side::remote(0);
+        self.verdict = Verdict::plain(Action::Pass);
+        self.reason = TraceReason::Unknown as u32;
+        self.report = 0;
+        self.hop = 1;
+        self.own = 0;
+    }
+
+    /// Whether a step has decided what to do with the packet.
+    #[inline(always)]
+    pub fn settled(&self) -> bool {
+        self.verdict.action != Action::Pass
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Work::new()
+    }
+}
