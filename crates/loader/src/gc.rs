@@ -179,8 +179,7 @@ fn nat_is_dead(maps: &Maps, key: &NatKey, value: &NatValue, now: u64) -> bool {
     if key.source == value.addr {
         return age >= if key.protocol == TCP { TCP_LIFETIME } else { OTHER_LIFETIME };
     }
-    let flow =
-        flow_key((key.source, key.source_port), (key.destination, key.destination_port), key.protocol);
+    let flow = flow_key((key.source, key.source_port), (key.destination, key.destination_port), key.protocol);
     absent(maps.flows.get(&flow).map(|flow| flow.is_some()))
         && absent(maps.half_open.get(&flow).map(|flow| flow.is_some()))
 }

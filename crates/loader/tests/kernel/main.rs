@@ -11,11 +11,7 @@ mod policies;
 mod run;
 mod tables;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, path::Path, process::Command, sync::LazyLock};
 
 use abi::{NodeConfig, maps};
 use loader::{LoadError, LoadOptions, Object};
@@ -51,9 +47,10 @@ impl World {
         self.directory.path()
     }
 
-    /// The object with small maps; `None`, after saying so, where it was not built.
+    /// The object with small maps; `None`, after saying so, where it cannot be built.
     fn load(&self) -> Option<Object> {
-        Some(self.load_with(&object()?, &small_sizes()).expect("load"))
+        let loaded = self.load_with(&object()?, &small_sizes());
+        Some(loaded.unwrap_or_else(|error| panic!("{error}")))
     }
 
     fn load_with(&self, object: &[u8], sizes: &BTreeMap<String, u32>) -> Result<Object, LoadError> {
@@ -68,18 +65,38 @@ impl Drop for World {
     }
 }
 
+/// Builds the object of `tests/fixture`, once a process; `None`, after saying so, where the toolchain for it is missing.
 fn object() -> Option<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/axoneme.o");
-    let object = std::fs::read(&path).ok();
-    if object.is_none() {
-        assert!(std::env::var_os("AXONEME_REQUIRE_KERNEL").is_none(), "run `cargo xtask bpf` first");
-        println!("skipped: {} is not built", path.display());
+    static OBJECT: LazyLock<Option<Vec<u8>>> = LazyLock::new(build);
+    if OBJECT.is_none() {
+        assert!(std::env::var_os("AXONEME_REQUIRE_KERNEL").is_none(), "the BPF toolchain is missing");
+        println!("skipped: the fixture cannot be built, see `make tools`");
     }
-    object
+    OBJECT.clone()
+}
+
+fn build() -> Option<Vec<u8>> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = here.join("../../target/loader-fixture");
+    let status = Command::new("cargo")
+        .args(["+debian", "build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
+        .current_dir(here.join("tests/fixture"))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env(
+            "RUSTFLAGS",
+            "-C linker=bpf-linker -C debuginfo=2 -C link-arg=--btf -C target-cpu=v3 -A warnings",
+        )
+        .env("CARGO_TARGET_DIR", &target)
+        // Cargo sets these for us; they would choose the wrong toolchain.
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO")
+        .status();
+    status.ok().filter(std::process::ExitStatus::success)?;
+    std::fs::read(target.join("bpfel-unknown-none/release/fixture")).ok()
 }
 
 fn config() -> NodeConfig {
-    NodeConfig { nat_port_min: 32768, nat_port_max: 65535, world_v4: 2, world_v6: 2, ..Default::default() }
+    NodeConfig { nat_port_min: 32768, nat_port_max: 65535, world_v4: 77, ..Default::default() }
 }
 
 fn small_sizes() -> BTreeMap<String, u32> {
@@ -95,12 +112,12 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// The interface's number.
-fn ifindex(name: &str) -> u32 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev_mcast").ok();
+/// A new interface of this name, by its number.
+fn device(name: &str) -> u32 {
+    ip(&format!("link add {name} type veth peer name p-{name}"));
+    ip(&format!("link set {name} up"));
     let path = format!("/proc/thread-self/net/dev_snmp6/{name}");
-    let snmp = std::fs::read_to_string(path).ok().and_then(|text| {
-        text.lines().find_map(|line| line.strip_prefix("ifIndex")?.trim().parse().ok())
-    });
-    snmp.unwrap_or_else(|| panic!("interface {name} has no number: {text:?}"))
+    let text = std::fs::read_to_string(path).expect("the interface is there");
+    let number = text.lines().find_map(|line| line.strip_prefix("ifIndex")?.trim().parse().ok());
+    number.expect("it has a number")
 }

@@ -94,7 +94,8 @@ fn publishing_does_not_wait() {
     let Some(_world) = World::new() else { return };
     let outer = outer(1024);
     let direct = {
-        let trie = Map::create("inner", MapSpec::new(MapKind::BPF_MAP_TYPE_LPM_TRIE, 12, 12, 65_536).flags(1));
+        let trie =
+            Map::create("inner", MapSpec::new(MapKind::BPF_MAP_TYPE_LPM_TRIE, 12, 12, 65_536).flags(1));
         let trie = trie.expect("trie");
         let slots: loader::Table<u32, u32> =
             loader::Table::new(outer.try_clone().expect("clone")).expect("fits");
@@ -115,6 +116,9 @@ fn publishing_does_not_wait() {
         })
         .collect();
     times.sort();
-    println!("one slot directly {direct:?}; adopt and first table {first:?}; then median {:?}, longest {:?}", times[15], times[29]);
+    println!(
+        "one slot directly {direct:?}; adopt and first table {first:?}; then median {:?}, longest {:?}",
+        times[15], times[29]
+    );
     assert!(times[15] < Duration::from_millis(5), "{times:?}");
 }

@@ -115,7 +115,10 @@ fn maps_of_other_shapes_are_refused() {
     let Some(world) = World::new() else { return };
     let spec = MapSpec::new(MapKind::BPF_MAP_TYPE_HASH, 4, 8, 4);
     let create = |spec| Map::create("shape", spec).expect("create");
-    assert!(matches!(Table::<u64, u64>::new(create(spec)), Err(MapError::Layout { key_size: 4, key: 8, .. })));
+    assert!(matches!(
+        Table::<u64, u64>::new(create(spec)),
+        Err(MapError::Layout { key_size: 4, key: 8, .. })
+    ));
     let per_cpu = MapSpec::new(MapKind::BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 4);
     assert!(matches!(Table::<u32, u64>::new(create(per_cpu)), Err(MapError::Layout { .. })));
     assert!(matches!(PerCpu::<u64>::new(create(spec)), Err(MapError::Layout { .. })));
