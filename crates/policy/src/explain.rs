@@ -123,6 +123,8 @@ pub(crate) fn explain(
     steps.sort_by(|a, b| (a.0, a.1, &a.2.rule).cmp(&(b.0, b.1, &b.2.rule)));
     let program = Program::new(packet.direction, &rules, &subject.named_ports, subject.audit, options);
     let decision = program.judge_packet(packet.peer, |rule| fits(rule) == (true, true));
+    let mut because: Vec<RuleRef> = decision.rules.iter().map(|rule| rule.reference().clone()).collect();
+    because.sort();
     Explanation {
         packet: packet.clone(),
         subject: subject.labels.clone(),
@@ -136,7 +138,7 @@ pub(crate) fn explain(
             Action::DefaultDeny => Outcome::DefaultDenied,
             Action::Audited(_) => Outcome::Audited,
         },
-        because: decision.rules.iter().map(|rule| rule.reference().clone()).collect(),
+        because,
     }
 }
 

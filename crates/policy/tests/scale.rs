@@ -1,0 +1,120 @@
+//! What things cost with 10,000 rules. Asserts what must not depend on their number; times are printed, never asserted.
+
+use axoneme_policy::*;
+use std::time::{Duration, Instant};
+use types::{Labels, NumericIdentity, PolicyKind, PolicyOrigin, Selector, Source};
+
+const RULES: u32 = 10_000;
+
+fn selector(pairs: &[(&str, &str)]) -> Selector {
+    let none: [(&str, &str, Vec<&str>); 0] = [];
+    Selector::new(pairs.iter().copied(), none, &Source::K8s).unwrap()
+}
+
+fn pod(app: &str, namespace: &str) -> Labels {
+    Labels::parse(
+        [format!("k8s:app={app}"), format!("k8s:io.kubernetes.pod.namespace={namespace}")]
+            .iter()
+            .map(String::as_str),
+    )
+    .unwrap()
+}
+
+/// 10,000 policies; each lets one application reach the same pod at one port. Half share a namespace and differ by
+/// application, half share an application and differ by namespace.
+fn engine() -> (Engine, Duration) {
+    let mut engine = Engine::new(Options::default());
+    engine.set_subject(1, Some(SubjectInfo { labels: pod("server", "shop"), ..SubjectInfo::default() }));
+    let subject = Subject::Endpoints(selector(&[("app", "server")]));
+    let policies = (0..RULES).map(|i| {
+        let name = format!("n{i}");
+        let peer = match i % 2 {
+            0 => selector(&[("app", &name), ("io.kubernetes.pod.namespace", "shop")]),
+            _ => selector(&[("app", "client"), ("io.kubernetes.pod.namespace", &name)]),
+        };
+        let rule = Rule {
+            peers: vec![Peer::Endpoints(peer)],
+            ports: vec![PortRule::port(Protocol::TCP, 1 + i as u16)],
+            ..Rule::allow(subject.clone(), Direction::Ingress)
+        };
+        let origin =
+            PolicyOrigin { kind: PolicyKind::Cnp, namespace: "shop".into(), name, uid: String::new() };
+        (origin, Some(vec![rule]))
+    });
+    let policies = policies.collect();
+    let start = Instant::now();
+    engine.set_policies(policies);
+    (engine, start.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[test]
+fn an_identity_costs_what_it_matches() {
+    let (mut engine, loading) = engine();
+    let mut adding = Vec::new();
+    let mut removing = Vec::new();
+    for i in 0..500 {
+        let id = NumericIdentity(1000 + i);
+        let labels = match i % 2 {
+            0 => pod(&format!("n{i}"), "shop"),
+            _ => pod("client", &format!("n{i}")),
+        };
+        let start = Instant::now();
+        let update = engine.set_identities([(id, Some(IdentityInfo::of(labels)))].into());
+        adding.push(start.elapsed());
+        let [TableChange::Edited(delta)] = &update.tables.values().collect::<Vec<_>>()[..] else {
+            panic!("one table is edited: {update:?}");
+        };
+        assert_eq!(
+            (delta.upserts.len(), delta.deletes.len()),
+            (1, 0),
+            "one rule matches, one entry is written"
+        );
+    }
+    for i in 0..500 {
+        let start = Instant::now();
+        let update = engine.set_identities([(NumericIdentity(1000 + i), None)].into());
+        removing.push(start.elapsed());
+        assert_eq!(update.tables.len(), 1);
+    }
+    let (adding, removing) = (median(adding), median(removing));
+    println!(
+        "{RULES} rules loaded in {loading:?}; identity added in {adding:?}, removed in {removing:?} (medians)"
+    );
+}
+
+#[test]
+fn identities_that_no_rule_names_touch_nothing() {
+    let (mut engine, _) = engine();
+    let start = Instant::now();
+    for i in 0..1000 {
+        let info = IdentityInfo::of(pod("nobody", &format!("other{i}")));
+        assert!(engine.set_identities([(NumericIdentity(1000 + i), Some(info))].into()).is_empty());
+    }
+    println!("identity that matches none of {RULES} rules: {:?}", start.elapsed() / 1000);
+}
+
+#[test]
+fn one_policy_among_many_changes_one_table() {
+    let (mut engine, _) = engine();
+    for i in 0..100 {
+        let labels = pod(&format!("pod{i}"), "else");
+        engine.set_subject(10 + i, Some(SubjectInfo { labels, ..SubjectInfo::default() }));
+    }
+    let rule = Rule::allow(Subject::Endpoints(selector(&[("app", "pod7")])), Direction::Ingress);
+    let origin = PolicyOrigin::builtin("late");
+    let start = Instant::now();
+    let update = engine.apply(origin, vec![rule]);
+    println!("policy for one of 101 pods, beside {RULES} others: {:?}", start.elapsed());
+    assert_eq!(update.subjects.keys().copied().collect::<Vec<_>>(), [17]);
+    assert!(matches!(&update.tables.values().collect::<Vec<_>>()[..], [TableChange::Created(_)]));
+    let start = Instant::now();
+    let own = Rule::allow(Subject::Endpoints(selector(&[("app", "server")])), Direction::Ingress);
+    let update = engine.apply(PolicyOrigin::builtin("later"), vec![own]);
+    println!("policy for the pod that all {RULES} select: {:?}", start.elapsed());
+    assert_eq!(update.subjects.len(), 1);
+}
