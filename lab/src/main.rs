@@ -1,2 +1,229 @@
-//! lab
-fn main() {}
+//! A real Kubernetes cluster on one Linux machine, from namespaces: no Docker, no virtual machine, no internet.
+//!
+//! ```text
+//! lab up --nodes 2 --ipv6          etcd, API server, ... in namespace `cp`; kubelet and containerd in `n1`, `n2`
+//! lab kubectl get nodes
+//! lab exec n1 ip route             a command inside a machine
+//! lab down
+//! ```
+
+mod addons;
+mod cgroup;
+mod control_plane;
+mod down;
+mod image;
+mod init;
+mod layout;
+mod machine;
+mod net;
+mod node;
+mod pki;
+mod report;
+mod run;
+mod status;
+mod thin;
+mod up;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use layout::{Cni, Lab, ProxyMode, Spec};
+
+#[derive(Parser)]
+#[command(about = "A real Kubernetes cluster on this machine, in namespaces", version)]
+struct Cli {
+    /// Name of the lab; several can exist at once
+    #[arg(long, global = true, default_value = "main", env = "LAB_NAME")]
+    name: String,
+    /// Directory for the state of labs
+    #[arg(long, global = true, default_value = "/tmp/axoneme-lab", env = "LAB_DIR")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring a cluster up
+    Up(UpArgs),
+    /// Remove it without a trace; also after a crash
+    Down,
+    /// Show machines, services, nodes
+    Status {
+        /// Form of the answer
+        #[arg(short, long, default_value = "text")]
+        output: Output,
+    },
+    /// kubectl as the administrator
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// kubectl's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run a command inside a machine: n1, n2, ..., cp, world
+    Exec {
+        /// Machine
+        machine: String,
+        /// Command and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Make the container images of the lab, or bring them into running nodes
+    Image {
+        #[command(subcommand)]
+        what: ImageCommand,
+    },
+    /// Install or upgrade the chart in a running lab
+    Chart {
+        /// Helm values, later files win
+        #[arg(long = "chart-values", value_name = "FILE")]
+        values: Vec<PathBuf>,
+        /// One Helm value
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    #[command(name = init::STAGE_1, hide = true)]
+    MachineStart { spec: PathBuf },
+    #[command(name = init::STAGE_2, hide = true)]
+    MachineInit { spec: PathBuf },
+}
+
+#[derive(Args)]
+struct UpArgs {
+    /// Nodes with kubelet and containerd
+    #[arg(long, default_value_t = 2)]
+    nodes: u8,
+    /// Nodes with our agent alone, whose pods are made with `lab pod`
+    #[arg(long, default_value_t = 0)]
+    thin: u8,
+    /// Dual stack
+    #[arg(long)]
+    ipv6: bool,
+    /// What makes the pods' network
+    #[arg(long, default_value = "chart")]
+    cni: Cni,
+    /// The same as --cni none
+    #[arg(long, conflicts_with = "cni")]
+    no_chart: bool,
+    /// Helm values for the chart, later files win
+    #[arg(long, value_name = "FILE")]
+    chart_values: Vec<PathBuf>,
+    /// One Helm value, stronger than the files
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    chart_set: Vec<String>,
+    /// Run kube-proxy on every node
+    #[arg(long, value_name = "MODE", num_args = 0..=1, default_missing_value = "nftables")]
+    kube_proxy: Option<ProxyMode>,
+    /// Leave CoreDNS out
+    #[arg(long)]
+    no_dns: bool,
+    /// Let the controller-manager give each node a pod CIDR
+    #[arg(long)]
+    node_cidrs: bool,
+}
+
+#[derive(Subcommand)]
+enum ImageCommand {
+    /// Make the archives in target/images
+    Build,
+    /// Make them and import them into all nodes
+    Load,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let lab = Lab::new(&cli.dir, &cli.name)?;
+    match cli.command {
+        Command::Up(args) => up::up(&lab, &args.spec(&lab.name)?)?,
+        Command::Down => down::down(&lab)?,
+        Command::Status { output } => {
+            let well = status::status(&lab, matches!(output, Output::Json))?;
+            return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Kubectl { args } => {
+            return Err(control_plane::kubectl(&lab)?.args(args).exec()).context("kubectl");
+        }
+        Command::Exec { machine, command } => return exec(&lab, &machine, &command),
+        Command::Image { what } => images(&lab, &what)?,
+        Command::Chart { values, set } => {
+            let spec = Spec { chart_values: absolute(values)?, chart_set: set, ..lab.spec()? };
+            addons::install_chart(&lab, &spec)?;
+        }
+        Command::MachineStart { spec } => init::stage_1(&spec)?,
+        Command::MachineInit { spec } => init::stage_2(&spec)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl UpArgs {
+    fn spec(self, name: &str) -> Result<Spec> {
+        Ok(Spec {
+            name: name.to_owned(),
+            nodes: self.nodes,
+            thin: self.thin,
+            ipv6: self.ipv6,
+            cni: if self.no_chart { Cni::None } else { self.cni },
+            chart_values: absolute(self.chart_values)?,
+            chart_set: self.chart_set,
+            kube_proxy: self.kube_proxy,
+            dns: !self.no_dns,
+            node_cidrs: self.node_cidrs,
+        })
+    }
+}
+
+/// helm runs inside a machine, whose working directory is another.
+fn absolute(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    files
+        .into_iter()
+        .map(|f| f.canonicalize().with_context(|| format!("values file {}", f.display())))
+        .collect()
+}
+
+fn exec(lab: &Lab, name: &str, command: &[OsString]) -> Result<ExitCode> {
+    let machine = machine::Handle::open(lab, name)?;
+    let mut inside = machine.command(lab, &command[0])?;
+    inside.args(&command[1..]).env("KUBECONFIG", lab.kubeconfig());
+    // In the machine's cgroup too: what is attached to it must see this process.
+    cgroup::join(&cgroup::existing(&lab.cgroup(), name)?)?;
+    Err(inside.exec()).with_context(|| format!("cannot run {}", command[0].to_string_lossy()))
+}
+
+fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {
+    match what {
+        ImageCommand::Build => {
+            for archive in image::build(&image::all(true, true)?)? {
+                report::say(archive.display());
+            }
+        }
+        ImageCommand::Load => {
+            let spec = lab.spec()?;
+            let archives = image::build(&image::all(spec.cni == Cni::Chart, spec.dns)?)?;
+            for node in spec.nodes() {
+                node::import_images(lab, &machine::Handle::open(lab, &node.name)?, &archives)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+#!/bin/bash
+# Builds what is shipped: the kernel programs, and the static release binaries that go into images.
+#   tools/binaries.sh         everything
+#   tools/binaries.sh probe   only the lab and its test tool
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+# glibc linked in, so that a binary runs in any image, and in any pod's file system.
+static_build() {
+  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
+    nice cargo build --release --locked --target $TARGET "$@"
+}
+
+lab_tool() { cargo build --locked -p lab --bin lab; }
+probe_tool() { static_build -p lab --bin probe; }
+kernel_object() { cargo xtask bpf; }
+shipped() {
+  static_build -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble
+  if [ ! -e target/$TARGET/release/cilium-cni ]; then ln -sfn axoneme-cni target/$TARGET/release/cilium-cni; fi
+}
+
+step "lab" lab_tool
+step "probe" probe_tool
+if [ "${1:-all}" = all ]; then
+  step "kernel programs" kernel_object
+  step "agent, operator, plugin, tools" shipped
+fi
+run_steps

@@ -1,0 +1,133 @@
+#!/bin/bash
+# Installs what building, the lab and the tests need and is not here yet. Quick when nothing is missing.
+#   tools/setup.sh            everything
+#   tools/setup.sh build      only what compiling needs (Debian packages, Rust, bpf-linker)
+#   tools/setup.sh check      that and cargo-deny
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+BPF_LINKER=0.13.0
+CARGO_DENY=0.19.0
+KUBERNETES=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$ROOT/tools/kubernetes/go.mod")
+KUBE_PROGRAMS="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl"
+
+# Debian packages of which no part is here. Programs that may come from elsewhere are only installed if not in PATH.
+packages() {
+  local wanted="containernetworking-plugins nftables iptables conntrack tcpdump bpftool busybox-static iproute2
+    util-linux mount procps jq gcc libc6-dev pkg-config ca-certificates llvm-22-dev libpolly-22-dev zlib1g-dev libzstd-dev
+    rustc-web cargo-web libstd-rust-web-dev-bpf" missing
+  have etcd && at_least 3.4 "$(etcd --version | sed -n 's/^etcd Version: //p')" || wanted+=" etcd-server"
+  have containerd && at_least 1.6 "$(containerd --version | grep -oE ' v?[0-9]+\.[0-9.]+' | head -n 1 | tr -d ' v')" ||
+    wanted+=" containerd"
+  have runc || wanted+=" runc"
+  # shellcheck disable=SC2086
+  missing=$(comm -23 <(printf '%s\n' $wanted | sort) \
+    <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' $wanted 2> /dev/null | sed -n 's/^ii  *//p' | sort))
+  [ -z "$missing" ] && { echo "all here"; return; }
+  [ "$(id -u)" = 0 ] || die "missing Debian packages, install them as root: apt-get install" $missing
+  echo "installing:" $missing
+  export DEBIAN_FRONTEND=noninteractive
+  # Services that packages would start are not wanted: the lab starts its own, in namespaces.
+  local policy=/usr/sbin/policy-rc.d ours=
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy && chmod +x $policy && ours=1; }
+  apt-get update && apt-get install -y --no-install-recommends $missing || { [ -z $ours ] || rm -f $policy; return 1; }
+  [ -z $ours ] || rm -f $policy
+}
+
+# rustup's toolchain where there is one, else Debian's. The kernel programs always use Debian's, which has a
+# precompiled core library for BPF.
+rust() {
+  have cargo || die "no cargo: the Debian package cargo-web has it"
+  cargo --version
+  at_least 1.95 "$(rustc --version | cut -d ' ' -f 2)" ||
+    die "rustc $(rustc --version | cut -d ' ' -f 2) is too old: 1.95 is wanted (rustup update, or Debian's rustc-web)"
+  if have rustup; then
+    rustup toolchain list | grep -q '^debian' || rustup toolchain link debian /usr
+  fi
+}
+
+bpf_linker() {
+  bpf-linker --version 2> /dev/null | grep -qF "$BPF_LINKER" && { echo "is here"; return; }
+  LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version "$BPF_LINKER" --locked \
+    --no-default-features --features llvm-22
+}
+
+cargo_deny() {
+  have cargo-deny && { cargo deny --version; return; }
+  cargo install cargo-deny --version "$CARGO_DENY" --locked
+}
+
+go_ready() {
+  have go || die "no go: tools/kubernetes, tools/helm and tools/coredns are Go modules and need Go 1.21 or later in PATH" \
+    "(Debian 12's golang-go is too old; Debian 13's or backports' will do)"
+  at_least 1.21 "$(go env GOVERSION | sed 's/^go//')" || die "$(go version) is too old: 1.21 or later is needed"
+}
+
+# go_tool MODULE CGO LDFLAGS PACKAGE...: builds once for each content of the module, links the results to target/tools/bin.
+go_tool() {
+  local module=$1 cgo=$2 ldflags=$3 key dir file
+  shift 3
+  key=$(cd "$ROOT/tools/$module" && { find . -name '*.go' -o -name go.mod -o -name go.sum; } | LC_ALL=C sort |
+    xargs sha256sum | sha256sum | cut -c 1-16)
+  dir=$CACHE/$module-$key
+  if [ ! -d "$dir" ]; then
+    go_ready
+    mkdir -p "$CACHE"
+    rm -rf "$dir.part" && mkdir "$dir.part"
+    (cd "$ROOT/tools/$module" && CGO_ENABLED=$cgo nice go build -v -ldflags "-s -w $ldflags" -o "$dir.part/" "$@")
+    mv "$dir.part" "$dir"
+  fi
+  for file in "$dir"/*; do ln -sfn "$file" "$TOOLS/${file##*/}"; done
+  ls -l "$TOOLS"
+}
+
+# From PATH if all programs have the wanted minor version.
+kubernetes() {
+  local minor=${KUBERNETES%.*} program found
+  for program in $KUBE_PROGRAMS; do
+    found=$(PATH=${PATH//$TOOLS:/} type -P "$program") || break
+    case $program in
+      kubectl) "$found" version --client ;;
+      *) "$found" --version ;;
+    esac 2> /dev/null | grep -q "v${minor//./\\.}\." || break
+    [ "$program" = kubectl ] || continue
+    for program in $KUBE_PROGRAMS; do ln -sfn "$(PATH=${PATH//$TOOLS:/} type -P "$program")" "$TOOLS/$program"; done
+    echo "taken from PATH"
+    return
+  done
+  local version=k8s.io/component-base/version
+  # shellcheck disable=SC2086
+  go_tool kubernetes 1 "-X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=${minor#*.}" \
+    $(printf './%s ' $KUBE_PROGRAMS)
+}
+
+helm_tool() {
+  local found
+  found=$(PATH=${PATH//$TOOLS:/} type -P helm) || found=
+  if [ -n "$found" ] && "$found" version --short 2> /dev/null | grep -qE '^v(3\.(9|[1-9][0-9])|4)\.'; then
+    ln -sfn "$found" "$TOOLS/helm"
+    echo "taken from PATH"
+    return
+  fi
+  go_tool helm 0 "-X helm.sh/helm/v3/internal/version.version=$(sed -n 's/^.*helm.sh\/helm\/v3 \(v[0-9.]*\).*/\1/p' "$ROOT/tools/helm/go.mod")" \
+    helm.sh/helm/v3/cmd/helm
+}
+
+# For an image, so static, and always ours.
+coredns_tool() { go_tool coredns 0 "" .; }
+
+step "Debian packages" packages
+step "Rust" rust
+step "bpf-linker $BPF_LINKER" bpf_linker
+case ${1:-all} in
+  build) ;;
+  check) step "cargo-deny" cargo_deny ;;
+  all)
+    step "Kubernetes $KUBERNETES (first time 9 minutes)" kubernetes
+    step "helm (first time 2 minutes)" helm_tool
+    step "CoreDNS (first time 2 minutes)" coredns_tool
+    ;;
+  *) die "usage: $0 [build|check|all]" ;;
+esac
+run_steps
