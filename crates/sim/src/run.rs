@@ -1,0 +1,282 @@
+//! One run of a program over one packet.
+
+use abi::maps::{FragmentKey, FragmentPorts};
+use abi::{Addr, DropReason, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts};
+use abi::{PolicyEntry, PolicyKey};
+use datapath::packet::{L3, Packet};
+use datapath::{Checksum, Env, FlowRef, Part, ROUTE_STACK, Table, TunnelKey, Verdict, Work, parts};
+
+use crate::node::Node;
+
+/// Which program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the programs' names")]
+pub enum Program {
+    PodEgress,
+    NetdevIngress,
+    NetdevEgress,
+    OverlayIngress,
+    HostEgress,
+}
+
+/// A packet about to meet a program.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The frame, from the Ethernet header on.
+    pub frame: Vec<u8>,
+    /// Interface the program runs on.
+    pub ifindex: u32,
+    /// The packet's mark.
+    pub mark: u32,
+    /// What the tunnel device knows of it.
+    pub tunnel: Option<TunnelKey>,
+    /// It is one of the stack's large ones.
+    pub gso: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Verdict or drop.
+    pub verdict: Result<Verdict, DropReason>,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// The mark afterwards.
+    pub mark: u32,
+}
+
+/// Runs `program` on `node` over `sent`.
+pub fn run(node: &mut Node, program: Program, sent: Sent) -> Outcome {
+    let mut work = std::mem::take(&mut node.work);
+    let mut world = World { node, sent };
+    let done = match program {
+        Program::PodEgress => datapath::pod_egress(&mut world, &mut work),
+        Program::NetdevIngress => datapath::netdev_ingress(&mut world, &mut work),
+        Program::NetdevEgress => datapath::netdev_egress(&mut world, &mut work),
+        Program::OverlayIngress => datapath::overlay_ingress(&mut world, &mut work),
+        Program::HostEgress => datapath::host_egress(&mut world, &mut work),
+    };
+    let World { node, sent } = world;
+    let verdict = done.map(|()| work.verdict);
+    node.work = work;
+    node.removed.clear();
+    Outcome { verdict, frame: sent.frame, mark: sent.mark }
+}
+
+/// A node and the packet in hand.
+struct World<'a> {
+    node: &'a mut Node,
+    sent: Sent,
+}
+
+impl World<'_> {
+    fn bytes<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let at = offset as usize;
+        self.sent.frame.get(at..at.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn put<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
+        let at = offset as usize;
+        let room = self.sent.frame.get_mut(at..at + N).ok_or(DropReason::WriteError)?;
+        room.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// RFC 1624 equation 3 over 16-bit words: `~(~sum + ~from + to)`.
+    fn fix(&mut self, offset: u32, from: &[u16], to: &[u16], keep_zero: bool) -> Result<(), DropReason> {
+        let old = u16::from_be_bytes(self.bytes(offset).ok_or(DropReason::L4Checksum)?);
+        if keep_zero && old == 0 {
+            return Ok(());
+        }
+        let mut sum = u32::from(!old);
+        for (from, to) in from.iter().zip(to) {
+            sum += u32::from(!from) + u32::from(*to);
+        }
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let mut new = !(sum as u16);
+        if keep_zero && new == 0 {
+            new = 0xffff;
+        }
+        self.put(offset, new.to_be_bytes())
+    }
+}
+
+/// A value as it lies in the packet, as 16-bit words of the checksum.
+fn words(value: u32) -> [u16; 2] {
+    let bytes = value.to_ne_bytes();
+    [u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]])]
+}
+
+/// The direct access of the kernel world ends here.
+const FURTHEST: u32 = 512;
+
+impl Env for World<'_> {
+    fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
+        parts::run(self, part, work)
+    }
+    fn length(&self) -> u32 {
+        self.sent.frame.len() as u32
+    }
+    fn is_gso(&self) -> bool {
+        self.sent.gso
+    }
+    fn pull(&mut self, length: u32) -> Result<(), DropReason> {
+        if length > self.length() { Err(DropReason::InvalidPacket) } else { Ok(()) }
+    }
+    fn u8_at(&self, offset: u32) -> Result<u8, DropReason> {
+        let found = if offset > FURTHEST { None } else { self.bytes::<1>(offset) };
+        found.map(|[byte]| byte).ok_or(DropReason::InvalidPacket)
+    }
+    fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
+        let found = if offset > FURTHEST { None } else { self.bytes(offset) };
+        found.map(u16::from_ne_bytes).ok_or(DropReason::InvalidPacket)
+    }
+    fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
+        let found = if offset > FURTHEST { None } else { self.bytes(offset) };
+        found.map(u32::from_ne_bytes).ok_or(DropReason::InvalidPacket)
+    }
+    fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
+        self.put(offset, [value])
+    }
+    fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason> {
+        self.put(offset, value.to_ne_bytes())
+    }
+    fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason> {
+        self.put(offset, value.to_ne_bytes())
+    }
+    fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {
+        self.fix(offset, &words(from), &words(to), false).map_err(|_| DropReason::L3Checksum)
+    }
+    fn fix_l4(&mut self, offset: u32, from: u32, to: u32, size: u32, how: Checksum) -> Result<(), DropReason> {
+        if size == 2 {
+            let word = |value: u32| [u16::from_be_bytes((value as u16).to_ne_bytes())];
+            return self.fix(offset, &word(from), &word(to), how.keep_zero).map_err(|_| DropReason::L4Checksum);
+        }
+        self.fix(offset, &words(from), &words(to), how.keep_zero).map_err(|_| DropReason::L4Checksum)
+    }
+
+    fn now(&self) -> u64 {
+        self.node.now
+    }
+    fn random(&mut self) -> u32 {
+        // Numerical Recipes' linear congruential generator: spread matters here, not secrecy.
+        self.node.seed = self.node.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.node.seed
+    }
+    fn ifindex(&self) -> u32 {
+        self.sent.ifindex
+    }
+    fn mark(&self) -> u32 {
+        self.sent.mark
+    }
+    fn set_mark(&mut self, mark: u32) {
+        self.sent.mark = mark;
+    }
+    fn config(&self) -> &NodeConfig {
+        &self.node.config
+    }
+
+    fn epoch(&self) -> u32 {
+        self.node.epoch
+    }
+    fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
+        self.node.pods.get(&ifindex)
+    }
+    fn local(&self, addr: &Addr) -> Option<u32> {
+        self.node.local.get(addr).copied()
+    }
+    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
+        self.node.hosts.get(addr)
+    }
+    fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
+        let around = self.node.prefixes.iter().filter(|(base, len, _)| addr.within(base, *len));
+        around.max_by_key(|(_, len, _)| *len).map(|(_, _, entry)| entry)
+    }
+    fn never_masqueraded(&self, addr: &Addr) -> bool {
+        self.node.never_masqueraded.iter().any(|(base, len)| addr.within(base, *len))
+    }
+    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
+        self.node.policies.get(&slot)?.lookup(key)
+    }
+
+    fn flow(&self, table: Table, key: &FlowKey) -> Option<FlowRef> {
+        let entry = match table {
+            Table::Answered => self.node.flows.get(key),
+            Table::HalfOpen => self.node.half_open.get(key),
+        };
+        // SAFETY: the box stays where it is until it is removed, and what is removed during a run is kept until its
+        // end; the run is the only one that looks at the tables, and looks at one entry at a time.
+        entry.map(|flow| unsafe { FlowRef::new(std::ptr::from_ref::<Flow>(flow).cast_mut()) })
+    }
+    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), DropReason> {
+        let limit = self.node.flow_limit;
+        let entries = match table {
+            Table::Answered => &mut self.node.flows,
+            Table::HalfOpen => &mut self.node.half_open,
+        };
+        if table == Table::Answered && limit != 0 && entries.len() >= limit && !entries.contains_key(key) {
+            return Err(DropReason::CtInsertFailed);
+        }
+        if let Some(old) = entries.insert(*key, Box::new(*flow)) {
+            self.node.removed.push(old);
+        }
+        Ok(())
+    }
+    fn remove_flow(&mut self, table: Table, key: &FlowKey) {
+        let entries = match table {
+            Table::Answered => &mut self.node.flows,
+            Table::HalfOpen => &mut self.node.half_open,
+        };
+        self.node.removed.extend(entries.remove(key));
+    }
+
+    fn nat(&self, key: &NatKey) -> Option<&NatValue> {
+        self.node.nat.get(key)
+    }
+    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
+        if fresh && self.node.nat.contains_key(key) {
+            return false;
+        }
+        self.node.nat.insert(*key, *value);
+        true
+    }
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.node.fragments.get(key).copied()
+    }
+    fn put_fragment(&mut self, key: &FragmentKey, ports: FragmentPorts) {
+        self.node.fragments.insert(*key, ports);
+    }
+
+    fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32 {
+        let to = packet.destination;
+        let around = self.node.routes.iter().filter(|route| to.within(&route.base, route.len));
+        let Some(route) = around.max_by_key(|route| route.len) else { return ROUTE_STACK };
+        *gateway = if route.gateway.is_unspecified() { to } else { route.gateway };
+        // As the kernel's lookup does, the stack gets what does not fit the device.
+        let large = self.length() > self.node.config.native_mtu + L3 && !self.sent.gso;
+        if large { ROUTE_STACK } else { route.ifindex }
+    }
+    fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason> {
+        *out = self.sent.tunnel.ok_or(DropReason::NoTunnelKey)?;
+        Ok(())
+    }
+
+    fn monitor(&self) -> u32 {
+        self.node.monitor
+    }
+    fn emit(&mut self, event: &mut Event) {
+        event.time = self.node.now;
+        event.ifindex = self.sent.ifindex;
+        event.length = self.length();
+        event.captured = event.length.min(abi::event::CAPTURE as u32);
+        self.node.record(*event, &self.sent.frame);
+    }
+    fn count(&mut self, reason: u8, egress: bool) {
+        let length = u64::from(self.length());
+        let counter = self.node.counters.entry((reason, egress)).or_default();
+        counter.0 += 1;
+        counter.1 += length;
+    }
+}

@@ -1,0 +1,6 @@
+mod forwarding;
+mod forgery;
+mod icmp;
+mod masquerade;
+mod tracking;
+mod world;

@@ -1,0 +1,110 @@
+use abi::mark;
+use datapath::packet::protocol;
+use datapath::{Action};
+
+use super::world::*;
+use crate::frame::{build, checksum};
+use crate::{Node, Program, Sent, run};
+
+fn leave(node: &mut Node, frame: Vec<u8>, mark: u32) -> crate::Outcome {
+    run(node, Program::NetdevEgress, Sent { frame, ifindex: ETH0, mark, ..Sent::default() })
+}
+
+/// Transport checksum over the pseudo header, to be 0 when the packet carries a right one.
+fn transport_sum(frame: &[u8], protocol: u8) -> u16 {
+    let segment = &frame[34..];
+    let mut bytes = frame[26..34].to_vec();
+    bytes.extend([0, protocol]);
+    bytes.extend((segment.len() as u16).to_be_bytes());
+    bytes.extend(segment);
+    checksum(&bytes)
+}
+
+/// A frame with a right transport checksum.
+fn summed(spec: &crate::frame::Spec, at: usize) -> Vec<u8> {
+    let mut frame = build(spec);
+    let sum = transport_sum(&frame, spec.protocol);
+    frame[34 + at..36 + at].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+#[test]
+fn pods_reach_the_world_with_the_nodes_address_and_get_answers() {
+    let mut node = node(false);
+    let spec = syn("10.244.1.10", "172.31.0.100", 40_000, 80);
+    let out = run(&mut node, Program::PodEgress, Sent { frame: summed(&spec, 16), ifindex: A, ..Sent::default() });
+    assert_eq!((went(&out), out.mark), (Action::Neighbour, 0), "no mark: still to be masqueraded");
+    let out = leave(&mut node, out.frame, 0);
+    assert_eq!(out.mark, mark::SNAT_DONE);
+    assert_eq!(out.frame[26..30], [172, 31, 0, 11]);
+    assert_eq!(out.frame[34..36], 40_000_u16.to_be_bytes(), "a port in range is kept");
+    assert_eq!((checksum(&out.frame[14..34]), transport_sum(&out.frame, 6)), (0, 0));
+    let answer = syn_ack("172.31.0.100", "172.31.0.11", 80, 40_000);
+    let out = run(&mut node, Program::NetdevIngress, Sent { frame: summed(&answer, 16), ifindex: ETH0, ..Sent::default() });
+    assert_eq!((verdict(&out).action, verdict(&out).ifindex), (Action::Pod, A));
+    assert_eq!(out.frame[30..34], [10, 244, 1, 10]);
+    assert_eq!((checksum(&out.frame[14..34]), transport_sum(&out.frame, 6)), (0, 0));
+}
+
+#[test]
+fn two_pods_with_one_port_get_two() {
+    let mut node = node(false);
+    let first = leave(&mut node, build(&syn("10.244.1.10", "172.31.0.100", 40_000, 80)), 0);
+    let second = leave(&mut node, build(&syn("10.244.1.11", "172.31.0.100", 40_000, 80)), 0);
+    assert_ne!(first.frame[34..36], second.frame[34..36]);
+}
+
+#[test]
+fn a_host_connection_keeps_its_port_from_pods() {
+    let mut node = node(false);
+    let spec = syn("172.31.0.11", "172.31.0.100", 40_000, 80);
+    let own = leave(&mut node, build(&spec), 0);
+    assert_eq!((went(&own), own.frame), (Action::Pass, build(&spec)));
+    let pod = leave(&mut node, build(&syn("10.244.1.10", "172.31.0.100", 40_000, 80)), 0);
+    assert_ne!(pod.frame[34..36], 40_000_u16.to_be_bytes());
+    let answer = from_wire(&mut node, &syn_ack("172.31.0.100", "172.31.0.11", 80, 40_000));
+    assert_eq!(went(&answer), Action::Pass, "the host's own answer stays the host's");
+}
+
+#[test]
+fn cluster_members_see_the_pods_own_address() {
+    let mut node = node(false);
+    for to in ["10.244.2.20", "172.31.0.12"] {
+        let spec = syn("10.244.1.10", to, 40_000, 80);
+        assert_eq!(leave(&mut node, build(&spec), 0).frame, build(&spec), "to {to}");
+    }
+}
+
+#[test]
+fn behind_a_tunnel_other_nodes_see_this_node() {
+    let mut node = node(true);
+    let out = leave(&mut node, build(&syn("10.244.1.10", "172.31.0.12", 40_000, 80)), 0);
+    assert_eq!(out.frame[26..30], [172, 31, 0, 11]);
+}
+
+#[test]
+fn echo_identifiers_are_ports_and_errors_find_home() {
+    let mut node = node(false);
+    let ping = spec("10.244.1.10", "172.31.0.100", protocol::ICMP, 77, 0, 8);
+    from_pod(&mut node, A, &ping);
+    let out = leave(&mut node, build(&ping), 0);
+    let id = u16::from_be_bytes([out.frame[38], out.frame[39]]);
+    let pong = spec("172.31.0.100", "172.31.0.11", protocol::ICMP, 0, id, 0);
+    assert_eq!(verdict(&from_wire(&mut node, &pong)).ifindex, A);
+
+    let probe = spec("10.244.1.10", "172.31.0.100", protocol::UDP, 50_000, 9, 0);
+    from_pod(&mut node, A, &probe);
+    let sent = leave(&mut node, build(&probe), 0).frame;
+    let mut error = build(&spec("172.31.0.100", "172.31.0.11", protocol::ICMP, 0, 0, 3));
+    error.extend(&sent[14..42]);
+    let length = (error.len() - 14) as u16;
+    error[16..18].copy_from_slice(&length.to_be_bytes());
+    let sum = checksum(&error[34..]);
+    error[36..38].copy_from_slice(&sum.to_be_bytes());
+    let out = run(&mut node, Program::NetdevIngress, Sent { frame: error, ifindex: ETH0, ..Sent::default() });
+    assert_eq!((verdict(&out).action, verdict(&out).ifindex), (Action::Pod, A));
+    assert_eq!(out.frame[30..34], [10, 244, 1, 10], "addressed to the pod");
+    assert_eq!(out.frame[54..58], [10, 244, 1, 10], "and quoting what the pod sent");
+    assert_eq!(checksum(&out.frame[34..]), 0);
+    assert_eq!(checksum(&out.frame[42..62]), 0, "the quoted header is whole");
+}
