@@ -84,9 +84,15 @@ pub(crate) fn structural<T: JsonSchema>() -> Result<JSONSchemaProps, serde_json:
         .with_transform(OptionalIntOrString);
     let mut value = settings.into_generator().into_root_schema_for::<T>().to_value();
     tidy(&mut value);
-    // The API server takes `metadata` with nothing but its type.
-    if let Some(metadata) = value.pointer_mut("/properties/metadata").and_then(Value::as_object_mut) {
-        metadata.remove("description");
+    // The API server takes `metadata` with nothing but its type, and no default for the type tags.
+    for (path, unwanted) in [
+        ("/properties/metadata", "description"),
+        ("/properties/apiVersion", "default"),
+        ("/properties/kind", "default"),
+    ] {
+        if let Some(property) = value.pointer_mut(path).and_then(Value::as_object_mut) {
+            property.remove(unwanted);
+        }
     }
     serde_json::from_value(value)
 }
