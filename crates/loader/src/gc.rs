@@ -127,17 +127,15 @@ impl Gc {
             Stage::HalfOpen => Stage::Nat,
             Stage::Nat => Stage::Flows,
         };
-        result?;
-        if self.stage == Stage::Flows {
-            return Ok(Progress::Done(std::mem::take(&mut self.stats)));
-        }
-        Ok(Progress::More)
+        let through = self.stage == Stage::Flows;
+        let done = if through { Progress::Done(std::mem::take(&mut self.stats)) } else { Progress::More };
+        result.map(|()| done)
     }
 
     /// A whole sweep on the calling thread, with a pause after each step.
     ///
     /// # Errors
-    /// As [`Gc::step`]; the first error, after all tables were swept as far as they could be.
+    /// As [`Gc::step`]; the next call goes on with the table after the one that failed.
     pub fn sweep(&mut self, maps: &Maps, pause: Duration) -> Result<GcStats, MapError> {
         loop {
             match self.step(maps, crate::monotonic_ns())? {

@@ -28,7 +28,7 @@ pub use array::{PerCpu, Scalar, Sum};
 pub use aya_obj::generated::bpf_map_type as MapKind;
 pub use events::{EventError, EventReader, EventStats, Records};
 pub use gc::{Gc, GcStats, Progress, TableStats};
-pub use link::{Attached, Change, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Owner};
+pub use link::{Attached, Change, Foreign, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Owner};
 pub use map::{Map, MapError, MapSpec};
 pub use maps::{Maps, globals};
 pub use object::{Adoption, LoadError, LoadOptions, Object, Program, ProgramStats};

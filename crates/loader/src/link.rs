@@ -130,6 +130,15 @@ pub struct Attached {
     pub name: String,
 }
 
+/// A program of somebody else on a hook that we use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// The program.
+    pub program: Attached,
+    /// Whether it runs before ours, so that it can keep packets from us by anything but "next".
+    pub before: bool,
+}
+
 /// What [`Links::ensure`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -188,7 +197,7 @@ impl Links {
             fs::create_dir_all(directory).map_err(failed(path, "making its directory"))?;
         }
         // The new link is in place; only now may an old one at the same path go.
-        remove_file(path)?;
+        detach(path)?;
         sys::pin(link.as_fd(), path).map_err(failed(path, "pinning"))
     }
 
@@ -198,7 +207,7 @@ impl Links {
     /// When the pin cannot be removed.
     pub fn remove(&self, key: &LinkKey) -> Result<(), LinkError> {
         let path = self.path(key);
-        remove_file(&path)?;
+        detach(&path)?;
         // Directories that still hold other links stay, so errors mean nothing here.
         for directory in path.ancestors().skip(1).take(2) {
             let _ = fs::remove_dir(directory);
@@ -226,8 +235,7 @@ impl Links {
         Ok(links)
     }
 
-    /// The programs on a hook in the order they run, ours and those of others. A program before ours that returns anything
-    /// but "next" keeps packets from us.
+    /// The programs on a hook in the order they run, ours and those of others.
     ///
     /// # Errors
     /// When the interface does not exist.
@@ -243,6 +251,29 @@ impl Links {
         };
         // A program may go while we ask for its name.
         Ok(programs.into_iter().filter_map(|id| Some(Attached { id, name: name(id).ok()? })).collect())
+    }
+
+    /// The programs of others on a hook: of no link that is pinned here.
+    ///
+    /// # Errors
+    /// When the interface does not exist or the pins cannot be read.
+    pub fn foreign(&self, ifindex: u32, hook: Hook) -> Result<Vec<Foreign>, LinkError> {
+        let ours: Vec<u32> = self
+            .list()?
+            .into_iter()
+            .filter(|(_, place)| (place.ifindex, place.hook) == (ifindex, hook))
+            .map(|(_, place)| place.program_id)
+            .collect();
+        let mut before = true;
+        let mut foreign = Vec::new();
+        for program in Self::attached(ifindex, hook)? {
+            if ours.contains(&program.id) {
+                before = false;
+            } else {
+                foreign.push(Foreign { program, before });
+            }
+        }
+        Ok(foreign)
     }
 
     fn path(&self, key: &LinkKey) -> PathBuf {
@@ -322,7 +353,17 @@ fn place_of(link: &OwnedFd) -> io::Result<Option<LinkPlace>> {
     Ok(hook.map(|hook| LinkPlace { ifindex: info.ifindex, hook, program_id: info.program }))
 }
 
-fn remove_file(path: &Path) -> Result<(), LinkError> {
+/// Detaches and unpins what is at `path`, if anything.
+fn detach(path: &Path) -> Result<(), LinkError> {
+    if let Some(link) = open(path)? {
+        match sys::link_detach(link.as_fd()) {
+            // The interface took the link with it.
+            Err(error) if error.raw_os_error() != Some(libc::ENOLINK) => {
+                return Err(failed(path, "detaching")(error));
+            }
+            _ => {}
+        }
+    }
     match fs::remove_file(path) {
         Err(error) if !absent(&error) => Err(failed(path, "unpinning")(error)),
         _ => Ok(()),

@@ -216,7 +216,7 @@ fn wanted_maps(object: &[u8], sizes: &BTreeMap<String, u32>) -> Result<BTreeMap<
             kind: map.map_type(),
             key_size: map.key_size(),
             value_size: map.value_size(),
-            max_entries: sizes.get(name).copied().unwrap_or(map.max_entries()),
+            max_entries: entries(map.map_type(), sizes.get(name).copied().unwrap_or(map.max_entries())),
             flags: map.map_flags(),
         };
         wanted.insert(name.clone(), spec);
@@ -225,6 +225,14 @@ fn wanted_maps(object: &[u8], sizes: &BTreeMap<String, u32>) -> Result<BTreeMap<
         Some(map) => Err(LoadError::UnknownMap { map: map.clone() }),
         None => Ok(wanted),
     }
+}
+
+/// The number of entries that aya will ask the kernel for: a ring's bytes are a power of two of at least a page.
+fn entries(kind: u32, asked: u32) -> u32 {
+    if kind != crate::MapKind::BPF_MAP_TYPE_RINGBUF as u32 {
+        return asked;
+    }
+    asked.max(rustix::param::page_size() as u32).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
 fn load_programs(object: &[u8], options: &LoadOptions<'_>, pins: &Pins) -> Result<Vec<Program>, LoadError> {

@@ -127,8 +127,9 @@ fn pinned_version(globals: &Path) -> Result<Option<u32>, LoadError> {
 
 fn record_version(globals: &Path) -> Result<(), LoadError> {
     let path = globals.join(ABI);
-    if pinned_version(globals)? == Some(abi::ABI_VERSION) {
-        return Ok(());
+    // In place if it can be: whoever is killed here leaves the old number or the new one, never none.
+    if let Some(Ok(pinned)) = open(&path)?.map(Scalar::new) {
+        return Ok(pinned.set(abi::ABI_VERSION)?);
     }
     let kind = crate::MapKind::BPF_MAP_TYPE_ARRAY;
     let map = Map::create(ABI, MapSpec::new(kind, 4, 4, 1))?;

@@ -35,6 +35,7 @@ attr! { IdAttr { id: u32, next: u32, flags: u32 } }
 attr! { InfoAttr { fd: u32, len: u32, info: u64 } }
 attr! { LinkCreateAttr { program: u32, ifindex: u32, hook: u32, flags: u32, relative: u32, pad: u32, revision: u64 } }
 attr! { LinkUpdateAttr { link: u32, program: u32, flags: u32, old: u32 } }
+attr! { FdAttr { fd: u32 } }
 attr! { QueryAttr { ifindex: u32, hook: u32, flags: u32, attach_flags: u32, programs: u64, count: u32, pad: u32,
 program_flags: u64, links: u64, link_flags: u64, revision: u64 } }
 attr! { TestRunAttr { program: u32, retval: u32, data_in_len: u32, data_out_len: u32, data_in: u64, data_out: u64,
@@ -266,6 +267,12 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     let mut attr = LinkUpdateAttr { link: raw(link), program: raw(program), ..Default::default() };
     // SAFETY: no addresses in this attribute.
     unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// Takes a link off its hook at once; dropping the last reference does it too, but some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no addresses in this attribute.
+    unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut FdAttr { fd: raw(link) }) }.map(|_| ())
 }
 
 /// The numbers of the programs on a TCX hook, in the order they run.

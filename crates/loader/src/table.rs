@@ -315,3 +315,34 @@ impl<K: Plain + Ord, V: Plain> Target<K, V> for Table<K, V> {
         error.is_full()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MapKind, MapSpec};
+
+    /// Kernels before 5.6, and map types without batch operations.
+    #[test]
+    fn single_operations_do_the_same_as_batches() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        let spec = MapSpec::new(MapKind::BPF_MAP_TYPE_HASH, 4, 4, 100);
+        let table: Table<u32, u32> = Table::new(Map::create("single", spec).expect("create")).expect("fits");
+        table.no_batch.store(true, Ordering::Relaxed);
+        let items: Vec<(u32, u32)> = (0..103).map(|i| (i, i * 2)).collect();
+        let failed = table.upsert_batch(&items);
+        assert_eq!(failed.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [100, 101, 102]);
+        let mut cursor = Cursor::new(30);
+        let mut seen = Vec::new();
+        while !cursor.is_done() {
+            seen.extend(table.chunk(&mut cursor).expect("chunk"));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, items[..100]);
+        assert!(table.delete_batch(&(50..200).collect::<Vec<_>>()).is_empty());
+        assert_eq!(table.dump().expect("dump").len(), 50);
+        assert!(!table.has_batch());
+    }
+}

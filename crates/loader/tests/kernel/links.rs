@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use loader::{Change, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Object, Owner};
+use loader::{Change, Foreign, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Object, Owner};
 use reconcile::{Reconciler, Target as _};
 
 use crate::{World, device, ip};
@@ -92,6 +92,9 @@ fn programs_of_others_keep_their_place_and_are_reported() {
     let names: Vec<&str> = attached.iter().map(|program| program.name.as_str()).collect();
     assert_eq!(names, ["netdev_ingress", "pod_egress"]);
     assert_eq!(links.list().expect("list").len(), 1);
+    let reported = links.foreign(index, Hook::Ingress).expect("report");
+    assert_eq!(reported, [Foreign { program: attached[0].clone(), before: true }]);
+    assert_eq!(links.foreign(index, Hook::Egress).expect("report"), []);
 }
 
 #[test]
