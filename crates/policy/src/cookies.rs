@@ -129,6 +129,12 @@ impl Cookies {
         self.by_number.get(&number).map(|cookie| cookie.rules.as_slice())
     }
 
+    /// How many numbers are referenced.
+    #[cfg(test)]
+    pub(crate) fn referenced(&self) -> usize {
+        self.by_number.values().filter(|cookie| cookie.references > 0).count()
+    }
+
     fn add(&mut self, tags: Box<[u64]>, rules: &[RuleHandle]) -> u32 {
         let mut number = number_of(&tags);
         while number == 0 || self.by_number.contains_key(&number) {

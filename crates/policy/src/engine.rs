@@ -312,3 +312,6 @@ impl Update {
             && self.prefixes_removed.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

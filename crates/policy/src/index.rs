@@ -35,8 +35,8 @@ impl Anchor {
             .requirements()
             .filter_map(|requirement| match requirement.test() {
                 Test::In(values) => {
-                    let value = |value: &Box<str>| Anchor::Value(requirement.key().into(), value.clone());
-                    Some(values.iter().map(value).collect())
+                    let key = requirement.key();
+                    Some(values.iter().map(|value| Anchor::Value(key.into(), value.clone())).collect())
                 }
                 Test::Exists => Some(vec![Anchor::Key(requirement.key().into())]),
                 Test::NotIn(_) | Test::DoesNotExist => None,
@@ -100,6 +100,12 @@ impl<I: Copy + Ord + Hash> AnchorIndex<I> {
                 self.keys.remove(anchor.key());
             }
         }
+    }
+
+    /// Whether nothing is filed.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.unanchored.is_empty() && self.filed.is_empty()
     }
 
     /// Everything that could select `labels`, sorted, each once.
@@ -220,7 +226,7 @@ mod tests {
         assert_eq!(index.candidates(&labels(&["k8s:a=b"])), [1, 2]);
         index.remove(1);
         index.remove(2);
-        assert!(index.keys.is_empty() && index.unanchored.is_empty() && index.filed.is_empty());
+        assert!(index.is_empty());
         let mut postings = Postings::default();
         postings.insert(1, &labels(&["k8s:a=b"]));
         postings.remove(1, &labels(&["k8s:a=b"]));

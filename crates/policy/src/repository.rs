@@ -147,6 +147,15 @@ impl Repository {
         self.prefixes.keys().copied()
     }
 
+    /// Whether nothing is left of any policy.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+            && self.rules.is_empty()
+            && self.subjects.is_empty()
+            && self.prefixes.is_empty()
+    }
+
     /// Brings the indexes up to date with `diff`, and notes in it which prefixes came and went.
     fn file(&mut self, diff: &mut RuleDiff) {
         for rule in &diff.added {

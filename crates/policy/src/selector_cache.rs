@@ -188,6 +188,17 @@ impl SelectorCache {
         self.selectors.values().map(|selected| (&selected.peer, selected.references, &selected.members))
     }
 
+    /// Whether no peer is known, and no identity remembers one.
+    #[cfg(test)]
+    pub(crate) fn has_no_peers(&self) -> bool {
+        let forgotten = self.identities.values().all(|identity| identity.selectors.is_empty());
+        self.selectors.is_empty()
+            && self.by_peer.is_empty()
+            && self.anchors.is_empty()
+            && self.cidrs.is_empty()
+            && forgotten
+    }
+
     fn identity(&self, info: IdentityInfo) -> Identity {
         let prefixes = self.world.prefixes_of(&info.labels);
         let mut identity =
@@ -213,10 +224,9 @@ impl SelectorCache {
     fn members_of(&self, peer: &Peer) -> BTreeSet<NumericIdentity> {
         let candidates: BTreeSet<NumericIdentity> = match peer {
             Peer::Cidr { prefix, .. } => {
-                let first = IpNet::new(prefix.network(), 0).unwrap_or(*prefix);
                 let last = IpNet::from(prefix.broadcast());
-                // Ordered by address, then length: whatever starts inside may lie inside.
-                self.by_prefix.range(first..=last).flat_map(|(_, ids)| ids.iter().copied()).collect()
+                // Ordered by address, then length: what lies inside comes after the prefix itself.
+                self.by_prefix.range(*prefix..=last).flat_map(|(_, ids)| ids.iter().copied()).collect()
             }
             _ => match self.postings.candidates(&self.anchors_of(peer)) {
                 Some(candidates) => candidates,

@@ -159,6 +159,16 @@ impl Tables {
         self.cookies.rules(cookie)
     }
 
+    /// Whether there is no table, and nothing that points to one.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.by_content.is_empty()
+            && self.by_selector.is_empty()
+            && self.by_named_ports.is_empty()
+            && self.cookies.referenced() == 0
+    }
+
     fn image(&mut self, programs: &[Program; 2], cache: &SelectorCache) -> PolicyTable {
         let mut entries = BTreeMap::new();
         for (direction, program) in Direction::BOTH.into_iter().zip(programs) {

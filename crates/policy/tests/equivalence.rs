@@ -1,4 +1,5 @@
 //! What the tables say to a packet is what the rules say.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod common;
 

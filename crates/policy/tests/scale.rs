@@ -1,4 +1,5 @@
 //! What things cost with 10,000 rules. Asserts what must not depend on their number; times are printed, never asserted.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use axoneme_policy::*;
 use std::time::{Duration, Instant};

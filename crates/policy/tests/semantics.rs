@@ -1,4 +1,5 @@
 //! Single rules and what they mean, written out.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use axoneme_policy::*;
 use std::collections::BTreeSet;
@@ -160,6 +161,16 @@ fn an_allow_for_all_does_not_open_what_is_denied() {
     let engine = engine(Options::default(), &[("p", vec![all, deny])]);
     assert!(to_pod(&engine, DB, 80).unwrap().denies());
     assert_eq!(to_pod(&engine, WEB, 80).unwrap().matched, Matched::L4Only);
+}
+
+#[test]
+fn what_is_denied_to_all_needs_no_entry_for_each() {
+    let mail = || vec![PortRule::port(Protocol::TCP, 25)];
+    let deny = Rule { verdict: Verdict::Deny, ..ingress(vec![Peer::All], mail()) };
+    let db = ingress(vec![Peer::Endpoints(selector(&[("app", "db")]))], mail());
+    let engine = engine(Options::default(), &[("p", vec![deny, db])]);
+    assert!(to_pod(&engine, DB, 25).unwrap().denies());
+    assert!(!table(&engine).entries.keys().any(|key| key.identity == DB));
 }
 
 #[test]

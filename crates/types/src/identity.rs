@@ -129,8 +129,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_one_that_tools_print() {
-        let table: Vec<_> =
-            Reserved::ALL.iter().map(|r| format!("{} {}", r.id, r.labels().to_string())).collect();
+        let table: Vec<_> = Reserved::ALL.iter().map(|r| format!("{} {}", r.id, r.labels())).collect();
         assert_eq!(
             table,
             [

@@ -1,8 +1,9 @@
 //! Random rules, identities and packets over a small universe, in which things meet often.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use axoneme_policy::*;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::select;
 use types::{IpNet, Labels, NumericIdentity, PolicyKind, PolicyOrigin, Reserved, Selector, Source};
 
 pub(crate) mod naive;
@@ -187,13 +188,6 @@ fn packet() -> impl Strategy<Value = Packet> {
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     (options(), policies(), subject(), proptest::collection::vec(packet(), 40))
         .prop_map(|(options, policies, subject, packets)| Case { options, policies, subject, packets })
-}
-
-/// Some of the universe's identities.
-#[allow(dead_code, reason = "not every test binary asks for it")]
-pub(crate) fn some_identities() -> impl Strategy<Value = Vec<NumericIdentity>> {
-    let ids: Vec<NumericIdentity> = identities(Families::V4).into_iter().map(|(id, _)| id).collect();
-    subsequence(ids, 0..6)
 }
 
 /// An engine that knows the universe.
