@@ -67,6 +67,7 @@ good switched-off-features 'routing-mode: tunnel' -- --set socketLB.enabled=fals
 good rollout '~cilium.io/cilium-configmap-checksum: "' -- --set rollOutCiliumPods=true,operator.rollOutPods=true
 good other-namespace 'namespace: net' -- --set namespaceOverride=net
 KUBE=1.28.0 good old-kubernetes 'container.apparmor.security.beta.kubernetes.io/cilium-agent: unconfined' '!appArmorProfile' --
+KUBE=1.34.0-rc.1+vendor good new-kubernetes 'appArmorProfile:' '!container.apparmor' --
 
 bad both-families-off 'pods need at least one address family' -- --set ipv4.enabled=false
 bad native-masquerade 'native routing cidr must be configured with option ipv4-native-routing-cidr in combination with masquerade' -- --set routingMode=native

@@ -14,13 +14,13 @@ use crate::world::Version;
 /// Under this name the operator owns fields.
 pub(crate) const MANAGER: &str = "cilium-operator";
 
-/// Does what an action says. An object that is gone by now is no error.
+/// Does what an action says. To delete what is gone already is no error.
 ///
 /// # Errors
 /// [`ApiError`]; a conflict when the object changed since the action was decided.
 pub(crate) async fn perform(clients: &Clients, action: &Action, now: Timestamp) -> Result<(), ApiError> {
     let cluster = |name: &str| Key::new("", name);
-    let done = match action {
+    match action {
         Action::AssignCidrs { node, version, cidrs } => {
             let patch = json!({ "metadata": at(version), "spec": { "ipam": { "podCIDRs": cidrs } } });
             clients.merge::<CiliumNode>(&cluster(node), &patch).await.map(drop)
@@ -46,10 +46,6 @@ pub(crate) async fn perform(clients: &Clients, action: &Action, now: Timestamp) 
         }
         Action::NetworkIsUp { node } => clients.set_node_condition(node, &network_is_up(now)).await,
         Action::RestartPod { key, uid } => clients.delete::<Pod>(key, Some(uid), None).await,
-    };
-    match done {
-        Err(error) if error.is_not_found() => Ok(()),
-        done => done,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_watch::kube::ResourceExt;
 use kube_watch::{ApiError, Clients, Key};
 use tokio::time::sleep;
 
@@ -18,18 +19,22 @@ const RETRY: Duration = Duration::from_secs(2);
 /// # Errors
 /// Only if the definitions cannot be made, which no later try would change.
 pub(crate) async fn ensure(clients: &Clients, register: bool) -> Result<()> {
-    for crd in kube_api::all_crds().context("the definitions of the custom resources")? {
-        let name = crd.metadata.name.clone().unwrap_or_default();
-        if register {
-            write(clients, &crd, &name).await;
+    let crds = kube_api::all_crds().context("the definitions of the custom resources")?;
+    // All are written before the first is waited for: the server establishes them side by side.
+    if register {
+        for crd in &crds {
+            write(clients, crd).await;
         }
-        wait(clients, &name).await;
+    }
+    for crd in &crds {
+        wait(clients, &crd.name_any()).await;
     }
     tracing::info!("all custom resources are established");
     Ok(())
 }
 
-async fn write(clients: &Clients, crd: &CustomResourceDefinition, name: &str) {
+async fn write(clients: &Clients, crd: &CustomResourceDefinition) {
+    let name = crd.name_any();
     loop {
         match clients.register_crd(MANAGER, crd).await {
             Ok(written) => return tracing::debug!(crd = %name, written, "custom resource registered"),
@@ -42,16 +47,17 @@ async fn write(clients: &Clients, crd: &CustomResourceDefinition, name: &str) {
 }
 
 async fn wait(clients: &Clients, name: &str) {
-    let mut told = false;
+    let mut tries = 0_u32;
     loop {
         let found = clients.get::<CustomResourceDefinition>(&Key::new("", name)).await;
         if found.as_ref().is_ok_and(established) {
             return;
         }
-        if !told {
+        tries += 1;
+        // Normally it takes a moment; after that somebody should know.
+        if tries % 20 == 0 {
             let error = found.err().as_ref().map_or_else(String::new, ApiError::describe);
-            tracing::info!(crd = %name, %error, "waiting for a custom resource to be established");
-            told = true;
+            tracing::info!(crd = %name, %error, "still waiting for a custom resource to be established");
         }
         sleep(POLL).await;
     }

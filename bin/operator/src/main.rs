@@ -14,6 +14,8 @@ mod plan;
 mod selector;
 mod world;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,7 +23,17 @@ use tracing_subscriber::EnvFilter;
 
 use config::Config;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cilium-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<()> {
     let options = match config::gather(std::env::args_os(), std::env::vars()) {
         Ok(options) => options,
         // `--help` and `--version` come as errors, with a way to print them and a code of their own.
@@ -33,7 +45,7 @@ fn main() -> Result<()> {
     let config = Config::parse(&options)?;
     let level = if config.debug { "debug,kube=info,hyper=info,tower=info" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);

@@ -70,6 +70,11 @@ httpGet:
 {{- kindIs "invalid" .Values.operator.setNodeTaints | ternary .Values.operator.removeNodeTaints .Values.operator.setNodeTaints -}}
 {{- end -}}
 
+{{/* "true" for Kubernetes before 1.30. Not semverCompare: builds from source have versions that are none. */}}
+{{- define "cilium.before130" -}}
+{{- if regexMatch "^v?1\\.(1?[0-9]|2[0-9])([^0-9]|$)" .Capabilities.KubeVersion.Version -}}true{{- end -}}
+{{- end -}}
+
 {{/* "true" if a duration such as "5m0s" is not zero. */}}
 {{- define "cilium.isDuration" -}}
 {{- if regexMatch "[1-9]" (toString .) -}}true{{- end -}}

@@ -175,7 +175,8 @@ where
     let plural = K::plural(&()).into_owned();
     let schema = structural::<K>().map_err(|source| CrdError::Schema { kind: kind.clone(), source })?;
     let subresources = CustomResourceSubresources {
-        status: shape.status.then(CustomResourceSubresourceStatus::default),
+        // Its default is null, which the API server takes for "none".
+        status: shape.status.then(|| CustomResourceSubresourceStatus(serde_json::json!({}))),
         ..CustomResourceSubresources::default()
     };
     let text = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());

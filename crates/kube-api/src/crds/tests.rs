@@ -54,6 +54,20 @@ fn every_schema_is_structural() {
 }
 
 #[test]
+fn the_api_server_takes_the_type_tags_and_serves_the_status() {
+    for crd in all_crds_json().unwrap() {
+        let version = crd.pointer("/spec/versions/0").unwrap();
+        for tag in ["apiVersion", "kind"] {
+            let tag = version.pointer(&format!("/schema/openAPIV3Schema/properties/{tag}"));
+            assert_eq!(tag.and_then(|tag| tag.get("default")), None);
+        }
+        let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap();
+        let apart = (name != "ciliumendpoints.cilium.io").then(|| json!({}));
+        assert_eq!(version.pointer("/subresources/status").cloned(), apart, "{name}");
+    }
+}
+
+#[test]
 fn names_are_ciliums() {
     let found: Vec<_> = all_crds()
         .unwrap()
