@@ -16,10 +16,7 @@ static_build() {
 lab_tool() { cargo build --locked -p lab --bin lab; }
 probe_tool() { static_build -p lab --bin probe; }
 kernel_object() { cargo xtask bpf; }
-shipped() {
-  static_build -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble
-  if [ ! -e target/$TARGET/release/cilium-cni ]; then ln -sfn axoneme-cni target/$TARGET/release/cilium-cni; fi
-}
+shipped() { static_build -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble; }
 
 step "lab" lab_tool
 step "probe" probe_tool

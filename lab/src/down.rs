@@ -26,12 +26,15 @@ pub(crate) fn down(lab: &Lab) -> Result<()> {
         || !cgroup::processes(&lab.cgroup())?.is_empty();
     let lock_file = lab.dir.with_extension("lock");
     let _lock = lock_file.parent().is_some_and(Path::exists).then(|| up::lock(lab)).transpose()?;
-    let killed = kill_all(lab)?;
-    net::remove(lab)?;
-    cgroup::remove(&lab.cgroup())?;
-    unmount(&lab.dir)?;
-    remove_dir(lab)?;
+    let mut killed = sweep(lab)?;
+    // A child of a killed `lab up` may have been about to make something: look again when it had time to.
+    std::thread::sleep(Duration::from_millis(50));
+    killed += sweep(lab)?;
     let _ = fs::remove_file(&lock_file);
+    if let Some(base) = lab.dir.parent() {
+        // Stays if other labs are in it.
+        let _ = fs::remove_dir(base);
+    }
     match known {
         true => say(format!(
             "lab {} is gone after {:.1} s ({killed} processes ended)",
@@ -41,6 +44,16 @@ pub(crate) fn down(lab: &Lab) -> Result<()> {
         false => say(format!("no lab {} here", lab.name)),
     }
     Ok(())
+}
+
+/// Removes all there is; the number of processes that were ended.
+fn sweep(lab: &Lab) -> Result<usize> {
+    let killed = kill_all(lab)?;
+    net::remove(lab)?;
+    cgroup::remove(&lab.cgroup())?;
+    unmount(&lab.dir)?;
+    remove_dir(lab)?;
+    Ok(killed)
 }
 
 /// Ends all processes of the lab. Process 1 of each machine takes the rest of its process namespace along.

@@ -98,6 +98,7 @@ fn axoneme(busybox: PathBuf, mut links: Vec<(String, String)>) -> Image {
     links.extend(linked.into_iter().map(|(place, target)| ((*place).to_owned(), (*target).to_owned())));
     links.push(("usr/bin/cilium".into(), "cilium-dbg".into()));
     let mut files: Vec<_> = real.into_iter().map(|(p, f)| ((*p).to_owned(), binaries().join(f))).collect();
+    files.push(("var/lib/cilium/axoneme.o".into(), root().join("target/bpf/axoneme.o")));
     files.push(("bin/busybox".into(), busybox));
     Image { name: AXONEME, file: "cilium.tar", files, links, entrypoint: vec![] }
 }
@@ -132,8 +133,9 @@ impl Image {
     fn stamp(&self) -> Result<String> {
         let mut stamp = format!("{} {:?} {:?}\n", self.name, self.entrypoint, self.links);
         for (place, source) in &self.files {
-            let meta = fs::metadata(source)
-                .with_context(|| format!("{} is not built: run `make tools binaries`", source.display()))?;
+            let meta = fs::metadata(source).with_context(|| {
+                format!("{} is not built: run `tools/setup.sh` and `tools/binaries.sh`", source.display())
+            })?;
             ensure!(meta.is_file(), "{} is not a file", source.display());
             let changed = meta.modified()?.duration_since(UNIX_EPOCH)?.as_nanos();
             stamp.push_str(&format!("{place} {} {} {changed}\n", source.display(), meta.len()));
@@ -143,7 +145,20 @@ impl Image {
 
     fn write_layer(&self, path: &Path) -> Result<()> {
         let mut tar = tar::Builder::new(std::io::BufWriter::new(File::create(path)?));
-        for dir in ["tmp", "bin", "usr", "usr/bin", "etc", "var", "var/run", "run", "proc", "sys", "dev"] {
+        for dir in [
+            "tmp",
+            "bin",
+            "usr",
+            "usr/bin",
+            "etc",
+            "var",
+            "var/lib",
+            "var/lib/cilium",
+            "run",
+            "proc",
+            "sys",
+            "dev",
+        ] {
             let mut head = header(tar::EntryType::Directory, 0, 0o755);
             tar.append_data(&mut head, format!("{dir}/"), std::io::empty())?;
         }

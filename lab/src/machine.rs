@@ -146,7 +146,7 @@ pub(crate) fn create(lab: &Lab, spec: &Spec, machine: &Machine) -> Result<Handle
     let path = dir.join("machine.json");
     fs::write(&path, serde_json::to_vec_pretty(&init)?)?;
     let log = File::create(dir.join("log/start.log"))?;
-    let status = Command::new("/proc/self/exe")
+    let status = Command::new(std::env::current_exe()?)
         .arg(STAGE_1)
         .arg(&path)
         .stdin(Stdio::null())
@@ -230,11 +230,6 @@ fn hosts(spec: &Spec) -> String {
 /// `program` of our own static binaries.
 pub(crate) fn own_binary(program: &str) -> Result<PathBuf> {
     let path = crate::image::binaries().join(program);
-    ensure!(
-        path.is_file(),
-        "{} is not built: run `make tools`, or tools/binaries.sh in {}",
-        path.display(),
-        root().display()
-    );
+    ensure!(path.is_file(), "{} is not built: run tools/binaries.sh in {}", path.display(), root().display());
     Ok(path)
 }

@@ -8,7 +8,6 @@ mod mounts;
 mod supervisor;
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -81,8 +80,7 @@ pub(crate) fn stage_1(spec_path: &Path) -> Result<()> {
     // Only now, or the cgroup namespace would be rooted at the leaf.
     cgroup::join_leaf(&spec.cgroups)?;
     let log = File::create(spec.dir.join("log/init.log")).context("cannot make init.log")?;
-    let child = Command::new("/proc/self/exe")
-        .arg0("lab-init")
+    let child = Command::new(std::env::current_exe()?)
         .arg(STAGE_2)
         .arg(spec_path)
         .env_clear()
