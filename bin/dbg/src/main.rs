@@ -1,2 +1,67 @@
-//! bin/dbg
-fn main() {}
+//! `cilium-dbg` (also called `cilium` in the agent's image): looks into the agent of this node over its unix socket.
+//!
+//! Every answer can be had as JSON with the keys of Cilium 1.19; the text forms are Cilium's too, column by column.
+
+mod bpf;
+mod cli;
+mod endpoint;
+mod identity;
+mod jsonpath;
+mod monitor;
+mod node;
+mod output;
+mod policy;
+mod status;
+mod table;
+mod trace;
+mod version;
+
+use anyhow::Result;
+use api::Client;
+use clap::Parser;
+use cli::{Cli, Command};
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let client = Client::new(cli.host.strip_prefix("unix://").unwrap_or(&cli.host));
+    match run(&client, &cli.command) {
+        Ok(code) => code,
+        // `cilium-dbg … | head` closed the pipe: it has what it wanted.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes tell why; without a place to write to, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(client: &Client, command: &Command) -> Result<ExitCode> {
+    let text = match command {
+        Command::Status(args) => return status::run(client, args),
+        Command::Monitor(args) => return monitor::run(client, args),
+        Command::Policy(cli::PolicyCommand::Trace(args)) => return trace::run(client, args),
+        Command::Policy(command) => policy::run(client, command)?,
+        Command::Endpoint(command) => endpoint::run(client, command)?,
+        Command::Identity(command) => identity::run(client, command)?,
+        Command::Bpf(command) => bpf::run(client, command)?,
+        Command::Ip(command) => node::run_ip(client, command)?,
+        Command::Node(command) => node::run(client, command)?,
+        Command::Version(args) => version::run(client, args)?,
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an answer to standard output.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

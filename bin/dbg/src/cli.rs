@@ -1,0 +1,335 @@
+//! What can be said on the command line.
+
+use crate::output::Format;
+use api::GoDuration;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Look into the cilium-agent of this node: its state, its endpoints, the kernel's tables, and packets as they pass.
+#[derive(Debug, Parser)]
+#[command(name = "cilium-dbg", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Where the agent listens: a path, or unix:// and a path
+    #[arg(short = 'H', long, global = true, env = "CILIUM_SOCK", default_value = api::paths::SOCKET)]
+    pub(crate) host: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// State of the agent; exits with 1 if it is not well
+    Status(StatusArgs),
+    /// Pods (and the host) of this node
+    #[command(subcommand, visible_alias = "endpoints")]
+    Endpoint(EndpointCommand),
+    /// Security identities
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// The kernel's tables
+    #[command(subcommand)]
+    Bpf(BpfCommand),
+    /// Packets as the datapath sees them: drops, traces, policy verdicts
+    Monitor(MonitorArgs),
+    /// Policies, selectors, and what they would do to a packet
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Addresses and their identities
+    #[command(subcommand)]
+    Ip(IpCommand),
+    /// Nodes of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Version of this program and of the agent
+    Version(Output),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Output {
+    /// json, yaml or jsonpath='{.field}' instead of text
+    #[arg(short, long)]
+    pub(crate) output: Option<Format>,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, named by the contract"
+)]
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StatusArgs {
+    /// Only OK, or what is wrong
+    #[arg(long)]
+    pub(crate) brief: bool,
+    /// Everything: all the --all-* flags
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// All addresses in use
+    #[arg(long)]
+    pub(crate) all_addresses: bool,
+    /// All controllers, not only those that fail
+    #[arg(long)]
+    pub(crate) all_controllers: bool,
+    /// All health of modules
+    #[arg(long)]
+    pub(crate) all_health: bool,
+    /// All nodes, not only those that are not healthy
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+    /// All redirects to the proxy
+    #[arg(long)]
+    pub(crate) all_redirects: bool,
+    /// All clusters
+    #[arg(long)]
+    pub(crate) all_clusters: bool,
+    /// How long to wait for the agent
+    #[arg(long, default_value = "30s")]
+    pub(crate) timeout: GoDuration,
+    #[command(flatten)]
+    pub(crate) format: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndpointCommand {
+    /// All endpoints
+    #[command(visible_alias = "ls")]
+    List {
+        /// Without the two lines of titles
+        #[arg(long)]
+        no_headers: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+    /// One endpoint, as JSON unless told otherwise
+    Get {
+        /// Number, or container-id:…, pod-name:NAMESPACE:NAME, ipv4:…, ipv6:…, cni-attachment-id:CONTAINER:INTERFACE
+        id: String,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// All identities, or those that have all of LABELS
+    #[command(visible_alias = "ls")]
+    List {
+        /// source:key=value
+        labels: Vec<String>,
+        /// Those of this node's endpoints, with how many have them
+        #[arg(long)]
+        endpoints: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+    /// One identity
+    Get {
+        /// Number
+        id: u32,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BpfCommand {
+    /// Addresses and prefixes with their identity and node
+    #[command(subcommand)]
+    Ipcache(IpcacheCommand),
+    /// Tracked connections
+    #[command(subcommand)]
+    Ct(CtCommand),
+    /// Policy tables of endpoints
+    #[command(subcommand)]
+    Policy(BpfPolicyCommand),
+    /// Packets forwarded and dropped
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
+    /// Pods of this node, as the programs know them
+    #[command(subcommand)]
+    Endpoint(BpfEndpointCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpcacheCommand {
+    /// All entries
+    #[command(visible_alias = "ls")]
+    List(Output),
+    /// The entry that holds for an address
+    Get {
+        /// Address
+        ip: std::net::IpAddr,
+        #[command(flatten)]
+        format: Output,
+    },
+    /// Prefixes that have an identity
+    Match {
+        /// Identity
+        identity: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtCommand {
+    /// All connections
+    #[command(visible_alias = "ls")]
+    List {
+        /// The only table there is
+        #[arg(value_enum, default_value_t = CtTable::Global)]
+        table: CtTable,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CtTable {
+    Global,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BpfPolicyCommand {
+    /// The table of one endpoint, or of all
+    #[command(visible_alias = "list")]
+    Get {
+        /// Number of the endpoint
+        #[arg(required_unless_present = "all")]
+        endpoint: Option<u16>,
+        /// Tables of all endpoints
+        #[arg(long, conflicts_with = "endpoint")]
+        all: bool,
+        /// Numbers of identities instead of their labels
+        #[arg(short, long)]
+        numeric: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsCommand {
+    /// All counters
+    #[command(visible_alias = "ls")]
+    List(Output),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BpfEndpointCommand {
+    /// All pods
+    #[command(visible_alias = "ls")]
+    List(Output),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MonitorArgs {
+    /// Only these kinds: drop, trace, policy-verdict
+    #[arg(short = 't', long = "type", value_delimiter = ',', value_parser = ["drop", "trace", "policy-verdict"])]
+    pub(crate) kinds: Vec<String>,
+    /// Only from these endpoints
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) from: Vec<u16>,
+    /// Only to these endpoints
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) to: Vec<u16>,
+    /// Only from or to these endpoints
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) related_to: Vec<u16>,
+    /// With the time of each event
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+    /// One JSON object a line
+    #[arg(short = 'j', long)]
+    pub(crate) json: bool,
+    /// json: the same as --json
+    #[arg(short, long, value_parser = ["json"])]
+    pub(crate) output: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// All rules in force
+    Get(Output),
+    /// Selectors of the rules and the identities they select
+    #[command(visible_alias = "selector")]
+    Selectors {
+        /// Also the labels of the rules
+        #[arg(short, long)]
+        verbose: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+    /// What would happen to the first packet of a connection, by the datapath's own code over the live tables;
+    /// exits with 1 if it would be denied
+    Trace(TraceArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+    /// Destination port and protocol: 80, 80/tcp, 53/udp, 8/icmp (the type)
+    #[arg(long, default_value = "0/any")]
+    pub(crate) dport: String,
+    #[command(flatten)]
+    pub(crate) format: Output,
+}
+
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SourceArgs {
+    /// Sender: number of an endpoint of this node
+    #[arg(long)]
+    pub(crate) src_endpoint: Option<u16>,
+    /// Sender: NAMESPACE:NAME of a pod
+    #[arg(long)]
+    pub(crate) src_k8s_pod: Option<String>,
+    /// Sender: address
+    #[arg(long)]
+    pub(crate) src_ip: Option<std::net::IpAddr>,
+    /// Sender: identity
+    #[arg(long)]
+    pub(crate) src_identity: Option<u32>,
+    /// Sender: all labels of an identity, source:key=value
+    #[arg(long = "src-labels", short = 's', value_delimiter = ',')]
+    pub(crate) src_labels: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct DestinationArgs {
+    /// Receiver: number of an endpoint of this node
+    #[arg(long)]
+    pub(crate) dst_endpoint: Option<u16>,
+    /// Receiver: NAMESPACE:NAME of a pod
+    #[arg(long)]
+    pub(crate) dst_k8s_pod: Option<String>,
+    /// Receiver: address
+    #[arg(long)]
+    pub(crate) dst_ip: Option<std::net::IpAddr>,
+    /// Receiver: identity
+    #[arg(long)]
+    pub(crate) dst_identity: Option<u32>,
+    /// Receiver: all labels of an identity, source:key=value
+    #[arg(long = "dst-labels", short = 'd', value_delimiter = ',')]
+    pub(crate) dst_labels: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpCommand {
+    /// All addresses
+    #[command(visible_alias = "ls")]
+    List {
+        /// Numbers of identities instead of their labels
+        #[arg(short, long)]
+        numeric: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// All nodes
+    #[command(visible_alias = "ls")]
+    List(Output),
+}

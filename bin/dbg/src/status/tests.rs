@@ -1,0 +1,173 @@
+use super::*;
+use serde_json::{Value, json};
+
+/// A node in tunnel mode, dual stack, with one job that fails.
+fn status() -> Status {
+    serde_json::from_value(json!({
+        "kvstore": { "state": "Disabled" },
+        "kubernetes": { "state": "Ok", "msg": "1.34 (v1.34.0) [linux/amd64]",
+            "k8s-api-versions": ["cilium/v2::CiliumNetworkPolicy", "core/v1::Pods"] },
+        "kube-proxy-replacement": { "mode": "True", "directRoutingDevice": "eth0",
+            "deviceList": [{ "name": "eth0", "ip": ["172.31.0.11", "fd00:31::11"] }, { "name": "eth1", "ip": ["10.9.0.1"] }],
+            "features": { "socketLB": { "enabled": true }, "sessionAffinity": { "enabled": true },
+                "nodePort": { "enabled": true, "mode": "SNAT", "algorithm": "Maglev", "lutSize": 16381,
+                    "acceleration": "Disabled", "portMin": 30000, "portMax": 32767 } } },
+        "host-firewall": { "mode": "Disabled" },
+        "srv6": { "enabled": false },
+        "cni-chaining": { "mode": "none" },
+        "cni-file": { "state": "Ok", "msg": "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist" },
+        "cilium": { "state": "Ok", "msg": "1.19.0 (v1.19.0)" },
+        "nodeMonitor": { "cpus": 2, "npages": 64, "pagesize": 4096, "lost": 3 },
+        "cluster": { "ciliumHealth": { "state": "Ok" }, "self": "default/node-1" },
+        "ipam": { "status": "IPv4: 2/254 allocated from 10.244.1.0/24, ",
+            "allocations": { "10.244.1.5": "default/web-0", "10.244.1.1": "router" } },
+        "ipv4-big-tcp": { "enabled": false },
+        "ipv6-big-tcp": { "enabled": true, "maxGRO": 196608, "maxGSO": 196608 },
+        "bandwidth-manager": { "enabled": false },
+        "routing": { "inter-host-routing-mode": "Tunnel", "intra-host-routing-mode": "BPF", "tunnel-protocol": "vxlan" },
+        "attach-mode": "TCX",
+        "datapath-mode": "veth",
+        "masquerading": { "enabled": true, "mode": "BPF", "enabledProtocols": { "ipv4": true },
+            "snat-exclusion-cidr-v4": "10.244.0.0/16", "devices": ["eth0"] },
+        "clock-source": { "mode": "ktime" },
+        "controllers": [
+            { "name": "sync-b", "status": { "success-count": 2, "last-success-timestamp": "2026-01-01T00:00:00Z" } },
+            { "name": "sync-a", "status": { "consecutive-failure-count": 4, "last-failure-msg": "API server away",
+                "last-failure-timestamp": "2026-01-01T00:01:00.5Z", "last-success-timestamp": "0001-01-01T00:00:00Z" } } ],
+        "proxy": { "ip": "10.244.1.1", "port-range": "10000-20000", "envoy-deployment-mode": "external",
+            "redirects": [{ "name": "77:ingress:TCP:80", "proxy": "http", "proxy-port": 12000 }], "total-redirects": 1 },
+        "identity-range": { "min-identity": 256, "max-identity": 65535 },
+        "hubble": { "state": "Ok", "observer": { "current-flows": 2047, "max-flows": 4095, "seen-flows": 9000, "uptime": "50m0s" },
+            "metrics": { "state": "Disabled" } },
+        "bpf-maps": { "dynamic-size-ratio": 0.0025, "maps": [{ "name": "TCP connection tracking", "size": 524_288 }] },
+        "encryption": { "mode": "Disabled" },
+        "modules-health": { "degraded": 1, "ok": 40 },
+    }))
+    .expect("a status")
+}
+
+/// 2026-01-01T00:02:05Z.
+const NOW: i64 = 1_767_225_725;
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_report() {
+    let expected = r#"
+KVStore:                 Disabled
+Kubernetes:              Ok         1.34 (v1.34.0) [linux/amd64]
+Kubernetes APIs:         ["cilium/v2::CiliumNetworkPolicy", "core/v1::Pods"]
+KubeProxyReplacement:    True   [eth0 172.31.0.11 fd00:31::11 (Direct Routing), eth1 10.9.0.1]
+Host firewall:           Disabled
+SRv6:                    Disabled
+CNI Chaining:            none
+CNI Config file:         successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist
+Cilium:                  Ok   1.19.0 (v1.19.0)
+NodeMonitor:             Listening for events on 2 CPUs with 64x4096 of shared memory
+                         3 events lost, 0 unknown notifications
+Cilium health daemon:    Ok
+IPAM:                    IPv4: 2/254 allocated from 10.244.1.0/24,
+IPv4 BIG TCP:            Disabled
+IPv6 BIG TCP:            Enabled   [196608]
+BandwidthManager:        Disabled
+Routing:                 Network: Tunnel [vxlan]   Host: BPF
+Attach Mode:             TCX
+Device Mode:             veth
+Masquerading:            BPF   [eth0]   10.244.0.0/16 [IPv4: Enabled, IPv6: Disabled]
+Controller Status:       1/2 healthy
+  Name                   Last success   Last error   Count   Message
+  sync-a                 never          1m5s ago     4       API server away
+Proxy Status:            OK, ip 10.244.1.1, 1 redirects active on ports 10000-20000, Envoy: external
+Global Identity Range:   min 256, max 65535
+Hubble:                  Ok         Current/Max Flows: 2047/4095 (49.99%), Flows/s: 3.00   Metrics: Disabled
+Encryption:              Disabled
+Cluster health:          Probe disabled
+Modules Health:          Stopped(0) Degraded(1) OK(40)
+"#;
+    assert_eq!(trimmed(&report::report(&status(), Show::default(), NOW)), expected.trim_start());
+}
+
+#[test]
+fn the_long_report() {
+    let show = Show { addresses: true, controllers: true, redirects: true, details: true };
+    let text = trimmed(&report::report(&status(), show, NOW));
+    for block in [
+        "Allocated addresses:\n  10.244.1.1 (router)\n  10.244.1.5 (default/web-0)\n",
+        "Clock Source for BPF:    ktime\n",
+        "  sync-b                 2m5s ago       never        0       no error\n",
+        "  Protocol               Redirect            Proxy Port\n  http                   77:ingress:TCP:80   12000\n",
+        "KubeProxyReplacement Details:\n  Status:               True\n  Socket LB:            Enabled\n",
+        "  Socket LB Coverage:   Full\n  Devices:              eth0, eth1\n  Mode:                 SNAT\n",
+        "  Backend Selection:    Maglev (Table Size: 16381)\n  Session Affinity:     Enabled\n",
+        "  Services:\n  - ClusterIP:              Enabled\n  - NodePort:               Enabled (Range: 30000-32767)\n",
+        "BPF Maps:                   dynamic sizing: on (ratio: 0.002500)\n  Name                      Size\n  TCP connection tracking   524288\n",
+    ] {
+        assert!(text.contains(block), "this block is missing:\n{block}\nin:\n{text}");
+    }
+}
+
+#[test]
+fn what_is_missing_has_its_filler() {
+    let expected = "\
+NodeMonitor:             Disabled
+Proxy Status:            No managed proxy redirect
+Global Identity Range:   Unknown
+";
+    assert_eq!(report::report(&Status::default(), Show::default(), NOW), expected);
+}
+
+#[test]
+fn the_brief_form() {
+    assert_eq!(brief(&status()).0, "OK\n");
+    assert_eq!(brief(&Status::default()).0, "OK\n");
+    let mut ailing = status();
+    ailing.kubernetes.as_mut().expect("kubernetes").state = "Failure".to_owned();
+    ailing.kubernetes.as_mut().expect("kubernetes").msg = "connection refused".to_owned();
+    assert_eq!(brief(&ailing), ("error in kubernetes: connection refused\n".to_owned(), ExitCode::FAILURE));
+    assert_eq!(exit_code(&ailing), ExitCode::SUCCESS, "the agent itself is well");
+    ailing.cilium = Some(State { state: "Warning".into(), msg: "stale".into() });
+    assert_eq!(exit_code(&ailing), ExitCode::FAILURE);
+}
+
+/// The top keys that tools read.
+#[test]
+fn the_json() {
+    let value: Value = serde_json::to_value(status()).expect("JSON");
+    for key in [
+        "attach-mode",
+        "bandwidth-manager",
+        "bpf-maps",
+        "cilium",
+        "clock-source",
+        "cluster",
+        "cni-chaining",
+        "cni-file",
+        "controllers",
+        "datapath-mode",
+        "encryption",
+        "host-firewall",
+        "hubble",
+        "identity-range",
+        "ipam",
+        "ipv4-big-tcp",
+        "ipv6-big-tcp",
+        "kube-proxy-replacement",
+        "kubernetes",
+        "kvstore",
+        "masquerading",
+        "nodeMonitor",
+        "proxy",
+        "routing",
+        "srv6",
+    ] {
+        assert!(value.get(key).is_some(), "{key} is missing");
+    }
+    assert_eq!(
+        value.pointer("/kube-proxy-replacement/features/nodePort/acceleration"),
+        Some(&json!("Disabled"))
+    );
+    assert_eq!(value.pointer("/hubble/observer/uptime"), Some(&json!("50m0s")));
+    assert_eq!(value.pointer("/proxy/envoy-deployment-mode"), Some(&json!("external")));
+}
