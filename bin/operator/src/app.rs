@@ -154,10 +154,9 @@ async fn act_on(clients: &Clients, pace: &mut Pace, wanted: Vec<Action>, now: Ti
                 tracing::info!("{text}");
                 pace.succeeded(text, at);
             }
-            // Somebody else was first; the news of it is on its way.
             Err(error) if error.is_conflict() => {
                 tracing::debug!(error = error.describe(), "not done: {text}");
-                pace.failed(text, at);
+                pace.conflicted(&text);
             }
             Err(error) => {
                 let error = error.describe();

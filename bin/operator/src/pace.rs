@@ -34,6 +34,11 @@ impl Pace {
         self.entries.insert(action, Entry { not_before: now + SETTLE, failures: 0 });
     }
 
+    /// Somebody else changed the object first: worth another try with the news of it, which is on its way.
+    pub(crate) fn conflicted(&mut self, action: &str) {
+        self.entries.remove(action);
+    }
+
     /// The action failed. Returns how often it has, without a success between.
     pub(crate) fn failed(&mut self, action: String, now: Timestamp) -> u32 {
         let entry = self.entries.entry(action).or_insert(Entry { not_before: now, failures: 0 });
@@ -72,6 +77,9 @@ mod tests {
         pace.succeeded("a".into(), at(63));
         assert!(!pace.allows("a", at(65)) && pace.allows("a", at(66)));
         assert_eq!(pace.failed("a".into(), at(66)), 1, "a success starts the count anew");
+        pace.conflicted("a");
+        assert!(pace.allows("a", at(66)));
+        pace.failed("a".into(), at(66));
         pace.forget(at(1000));
         assert!(pace.entries.is_empty());
     }
