@@ -100,8 +100,6 @@ pub struct MapSizes {
     pub flows: u32,
     /// Masquerade entries.
     pub nat: u32,
-    /// Entries of one policy table.
-    pub policy: u32,
 }
 
 /// The checked configuration.
@@ -194,7 +192,6 @@ impl Config {
             sizes: MapSizes {
                 flows: value(options, "bpf-ct-global-tcp-max")?,
                 nat: value(options, "bpf-nat-global-max")?,
-                policy: value(options, "bpf-policy-map-max")?,
             },
             health_port: value(options, "agent-health-port")?,
             debug: flag(options, "debug")?,

@@ -27,7 +27,7 @@ pub enum Route {
 }
 
 /// The routes this node wants, given itself and the others.
-pub fn wanted<'a>(settings: &Settings, nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<IpNet, Route> {
+pub(crate) fn wanted<'a>(settings: &Settings, nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<IpNet, Route> {
     let router = |prefix: &IpNet| {
         settings.node.routers.iter().copied().find(|r| r.is_ipv4() == prefix.addr().is_ipv4())
     };

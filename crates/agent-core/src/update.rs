@@ -22,6 +22,8 @@ pub type Delta<K, V> = Vec<(K, Option<V>)>;
 pub struct Update {
     /// Grows with every update that holds rows.
     pub revision: u64,
+    /// The desired state is complete. Until it is, nothing of the last run may be taken away.
+    pub settled: bool,
     /// Policy tables.
     pub policies: Vec<PolicyWrite>,
     /// [`abi::maps::HOSTS`].

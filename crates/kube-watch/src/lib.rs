@@ -21,7 +21,7 @@ pub use change::{Change, Invalid, Key};
 pub use clients::{ApiConfig, Clients};
 pub use error::{ApiError, ConnectError};
 pub use health::{WatchHealth, Watched};
-pub use watch::WatchSpec;
+pub use watch::{WatchSpec, Watchable};
 
 /// The client library, for those who need an API that has no wrapper here yet.
 pub use kube;

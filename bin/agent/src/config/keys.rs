@@ -20,7 +20,7 @@ pub const KEYS: &[Key] = &[
     key("auto-direct-node-routes", "false", "route other nodes' pods directly through their addresses (same L2 network)"),
     key("bpf-ct-global-tcp-max", "524288", "entries of the conntrack table"),
     key("bpf-nat-global-max", "524288", "entries of the masquerade table"),
-    key("bpf-policy-map-max", "65536", "entries of one policy table"),
+    key("bpf-policy-map-max", "65536", "accepted; policy tables take the memory they need"),
     key("bpf-root", "/sys/fs/bpf", "where the BPF file system is mounted"),
     key("cluster-id", "0", "number of this cluster"),
     key("cluster-name", "default", "name of this cluster"),

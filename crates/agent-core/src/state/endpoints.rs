@@ -83,6 +83,9 @@ impl State {
     pub fn attach(&mut self, id: u16, attachment: Attachment) -> bool {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return false };
         endpoint.attachment = Some(attachment);
+        if endpoint.phase == Phase::Ready {
+            endpoint.phase = Phase::WaitingToRegenerate;
+        }
         self.dirty_endpoints.insert(id);
         self.effects.push(Effect::Save(id));
         true

@@ -20,6 +20,7 @@ impl State {
         let mut update = Update::default();
         if self.missing().is_empty() {
             self.follow(&mut update, now);
+            update.settled = true;
         }
         update.effects = std::mem::take(&mut self.effects);
         update.problems = std::mem::take(&mut self.problems);

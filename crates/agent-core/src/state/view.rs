@@ -87,6 +87,11 @@ impl State {
         self.pod_claims.owner(&address)
     }
 
+    /// The identity of a pod of another node.
+    pub fn remote_identity(&self, key: &PodKey) -> Option<Identity> {
+        self.remote.get(key).map(|e| e.identity)
+    }
+
     /// The node that has this address.
     pub fn node_of(&self, address: IpAddr) -> Option<&str> {
         if self.node_addresses.contains(&address) {

@@ -1,0 +1,186 @@
+//! How the agent is.
+
+use api::node::Node;
+use api::status::{
+    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam, KubeProxyReplacement,
+    Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
+};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ipam::Family;
+use std::time::{Duration, Instant};
+
+use super::{Answer, Context, Refused};
+use crate::config::Config;
+use crate::owner::Owner;
+
+/// A watch that is silent for longer is worth a warning.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// Whether pods can be served.
+pub(super) async fn health(State(context): State<Context>) -> Answer<Health> {
+    if *context.ready.borrow() {
+        return Ok(Json(Health { state: "Ok".to_owned(), msg: String::new() }));
+    }
+    let waiting = waiting(&context);
+    Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("the agent is starting: {waiting}")))
+}
+
+fn waiting(context: &Context) -> String {
+    let missing: Vec<String> =
+        context.watches.iter().map(kube_watch::Watched::health).filter(|h| !h.synced).map(|h| h.kind).collect();
+    if missing.is_empty() { "writing the kernel's tables".to_owned() } else { format!("waiting for {}", missing.join(", ")) }
+}
+
+/// What runs.
+pub(super) async fn version() -> Json<Version> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    Json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: String::new(),
+        platform: format!("linux/{arch}"),
+    })
+}
+
+/// Everything at a glance.
+pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
+    let config = context.config.clone();
+    let cluster = context.fixed.cluster.clone();
+    let own_name = format!("{cluster}/{}", config.node_name);
+    let mut status = context.handle.ask(move |owner| of_owner(owner, &config, own_name)).await?;
+    status.kubernetes = Some(kubernetes(&context));
+    status.cilium = Some(own(&context, &mut status));
+    status.cni_file = Some(cni_file(&context.config));
+    Ok(Json(status))
+}
+
+fn part(state: &str, msg: impl Into<String>) -> Part {
+    Part { state: state.to_owned(), msg: msg.into() }
+}
+
+/// The agent itself: the worst of its parts.
+fn own(context: &Context, status: &mut Status) -> Part {
+    let version = env!("CARGO_PKG_VERSION");
+    if !*context.ready.borrow() {
+        return part("Failure", format!("{version} starting: {}", waiting(context)));
+    }
+    match status.cilium.take() {
+        Some(failing) => failing,
+        None => part("Ok", version),
+    }
+}
+
+fn kubernetes(context: &Context) -> Kubernetes {
+    let now = Instant::now();
+    let healths: Vec<_> = context.watches.iter().map(kube_watch::Watched::health).collect();
+    let silent = healths.iter().find(|h| !h.connected || h.silence(now).is_some_and(|s| s > SILENCE));
+    let waiting = context.outboxes.endpoints.len() + context.outboxes.conditions.len() + context.outboxes.identities.len();
+    let (state, msg) = match silent {
+        None if waiting > 100 => ("Warning", format!("{waiting} objects wait to be written")),
+        None => ("Ok", String::new()),
+        Some(health) => {
+            let error = health.last_error.clone().unwrap_or_else(|| "no answer yet".to_owned());
+            ("Failure", format!("{} cannot be watched: {error}", health.kind))
+        }
+    };
+    Kubernetes { state: state.to_owned(), msg, k8s_api_versions: healths.into_iter().map(|h| h.kind).collect() }
+}
+
+fn cni_file(config: &Config) -> Part {
+    match &config.paths.cni_conf {
+        None => part("Disabled", "the agent writes no CNI configuration"),
+        Some(path) if path.exists() => part("Ok", format!("successfully wrote CNI configuration file to {}", path.display())),
+        Some(path) => part("Warning", format!("{} is not written yet", path.display())),
+    }
+}
+
+fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
+    let failures = owner.kernel.failures();
+    let nodes: Vec<Node> = super::endpoints::node_models(owner);
+    let maps = &owner.kernel.object().maps;
+    let map = |name: &str, size: u32| BpfMap { name: name.to_owned(), size: u64::from(size) };
+    Status {
+        attach_mode: "TCX".to_owned(),
+        bpf_maps: Some(BpfMaps {
+            dynamic_size_ratio: 0.0,
+            maps: vec![
+                map("Conntrack", maps.flows.map().spec().max_entries),
+                map("Conntrack, half open", maps.half_open.map().spec().max_entries),
+                map("NAT", maps.nat.map().spec().max_entries),
+                map("IP cache", maps.hosts.map().spec().max_entries),
+                map("Endpoint policy", maps.policies.spec().max_entries),
+                map("Endpoints", maps.pods.map().spec().max_entries),
+            ],
+        }),
+        // What is wrong, if anything; the caller adds what it knows.
+        cilium: (!failures.is_empty()).then(|| part("Warning", failures.join("; "))),
+        clock_source: Some(ClockSource { mode: "ktime".to_owned(), hertz: 0 }),
+        cluster: Some(Cluster { cilium_health: None, nodes, own_name }),
+        cni_chaining: Some(Mode { mode: "none".to_owned() }),
+        datapath_mode: "veth".to_owned(),
+        hubble: Some(hubble(config)),
+        identity_range: Some(IdentityRange {
+            min_identity: abi::identity::CLUSTER_MIN,
+            max_identity: abi::identity::CLUSTER_MAX,
+        }),
+        ipam: Some(ipam(owner, config)),
+        kube_proxy_replacement: Some(KubeProxyReplacement { mode: "False".to_owned(), ..KubeProxyReplacement::default() }),
+        masquerading: Some(masquerading(owner, config)),
+        node_monitor: Some(NodeMonitor { lost: maps.lost.sum(0).unwrap_or_default(), ..NodeMonitor::default() }),
+        routing: Some(Routing {
+            intra_host_routing_mode: "BPF".to_owned(),
+            inter_host_routing_mode: if config.tunnel() { "Tunnel" } else { "Native" }.to_owned(),
+            tunnel_protocol: if config.tunnel() { "vxlan" } else { "" }.to_owned(),
+        }),
+        ..Status::default()
+    }
+}
+
+fn hubble(config: &Config) -> Hubble {
+    let state = if config.hubble.is_some() { "Ok" } else { "Disabled" };
+    Hubble { state: state.to_owned(), ..Hubble::default() }
+}
+
+fn ipam(owner: &Owner, config: &Config) -> Ipam {
+    let allocator = owner.state.ipam();
+    let cidrs = &owner.state.settings().node.pod_cidrs;
+    let families = [(config.ipv4, Family::V4, "IPv4"), (config.ipv6, Family::V6, "IPv6")];
+    let texts: Vec<String> = families
+        .into_iter()
+        .filter(|(on, _, _)| *on)
+        .map(|(_, family, name)| {
+            let usage = allocator.usage(family);
+            let of_family = cidrs.iter().filter(|c| Family::of(c.addr()) == family);
+            let list: Vec<String> = of_family.map(ToString::to_string).collect();
+            format!("{name}: {}/{} allocated from {}", usage.used, usage.total, list.join(", "))
+        })
+        .collect();
+    let held = |v4: bool| {
+        allocator.allocations().map(|(a, _)| a).filter(|a| a.is_ipv4() == v4).map(|a| a.to_string()).collect()
+    };
+    Ipam {
+        status: texts.join(", "),
+        allocations: allocator.allocations().map(|(a, owner)| (a.to_string(), owner.to_owned())).collect(),
+        ipv4: held(true),
+        ipv6: held(false),
+    }
+}
+
+fn masquerading(owner: &Owner, config: &Config) -> Masquerading {
+    let devices = owner.kernel.devices().native.iter().map(|l| l.name.clone()).collect();
+    Masquerading {
+        enabled: config.masquerade_v4 || config.masquerade_v6,
+        enabled_protocols: Families { ipv4: config.masquerade_v4, ipv6: config.masquerade_v6 },
+        mode: "BPF".to_owned(),
+        snat_exclusion_cidr_v4: config.native_v4.map(|c| c.to_string()).unwrap_or_default(),
+        snat_exclusion_cidr_v6: config.native_v6.map(|c| c.to_string()).unwrap_or_default(),
+        ip_masq_agent: false,
+        devices,
+    }
+}
+

@@ -1,0 +1,192 @@
+//! The agent, put together. Read from top to bottom: this is the order in which a node comes up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use cni_conf::ConfList;
+use futures::future::BoxFuture;
+use kube_watch::{ApiConfig, Clients};
+use loader::Links;
+use netlink::{Netlink, Subscription};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api_server::{self, Context as ApiContext};
+use crate::config::Config;
+use crate::devices::Devices;
+use crate::kernel::Kernel;
+use crate::names::Fixed;
+use crate::outbox::Outboxes;
+use crate::owner::Owner;
+use crate::restore::EndpointFiles;
+use crate::tasks::events::{Events, Monitors};
+use crate::tasks::{garbage, links, watches, writers};
+use crate::{health, lock, node, startup};
+
+/// How often the CNI configuration is looked after.
+const CNI_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs the agent until it is told to stop. What is in the kernel then stays there.
+///
+/// # Errors
+/// The node cannot be served; the text says why and what helps.
+pub async fn run(config: Config) -> Result<()> {
+    let config = Arc::new(config);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let outcome = tokio::select! {
+        outcome = start(&config, &mut tasks, &stop) => outcome,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    // Held until the end, so that two agents never write the same tables.
+    let _lock = outcome?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = tasks.join_next() => ended,
+    };
+    stop.cancel();
+    tasks.shutdown().await;
+    match ended {
+        None => {
+            tracing::info!("stopping; the kernel goes on serving the pods");
+            Ok(())
+        }
+        Some(Ok((name, Ok(())))) => Err(anyhow!("the task {name} has ended, which it must not")),
+        Some(Ok((name, Err(error)))) => Err(error.context(format!("the task {name} has failed"))),
+        Some(Err(error)) => Err(anyhow!(error).context("a task has panicked")),
+    }
+}
+
+type Outcome = (&'static str, Result<()>);
+
+async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &CancellationToken) -> Result<lock::Lock> {
+    let lock = lock::take(&config.paths.run_dir)?;
+    startup::preflight(config)?;
+    let (ready, is_ready) = watch::channel(false);
+    let probes = health::serve(config.health_port, is_ready.clone()).await?;
+    spawn(tasks, "health probes", Box::pin(probes));
+
+    let clients = clients(config).await?;
+    let subscription = Subscription::open().context("cannot watch the network")?;
+    let mut netlink = Netlink::open().context("cannot talk to the kernel's network")?;
+    let present = startup::present_routers(&mut netlink)?;
+    let own = node::discover(&clients, config, &present).await?;
+    let address = own.node.primary().map(|a| a.to_string()).unwrap_or_default();
+    let devices = Devices::prepare(&mut netlink, config, &own.node.routers, &own.node.underlay)?;
+    tracing::info!(
+        node = config.node_name,
+        underlay = ?own.node.underlay,
+        routers = ?own.node.routers,
+        pod_cidrs = ?own.node.pod_cidrs,
+        devices = ?devices.native.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(),
+        mtu = devices.mtu,
+        pod_route_mtu = devices.pod_route_mtu(),
+        "this node"
+    );
+
+    let object = startup::load(config, &own, &devices)?;
+    let mut state = startup::state(config, own, &object)?;
+    let files = EndpointFiles::new(&config.paths.run_dir);
+    let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;
+    let addresses = links::node_addresses(&mut netlink)?;
+    state.apply(agent_core::Input::NodeAddresses(addresses), loader::monotonic_ns());
+    let for_kernel = Netlink::open().context("cannot talk to the kernel's network")?;
+    let kernel = Kernel::adopt(Arc::clone(&object), Links::new(&config.paths.bpf_root), devices, for_kernel)?;
+
+    let outboxes = Outboxes::default();
+    let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), orphans, ready);
+    let owner = owner.run(messages, stop.clone());
+    spawn(tasks, "owner", Box::pin(owner));
+    let watching = watches::all(&clients, config, &handle);
+    for future in watching.futures {
+        spawn(tasks, "watch", future);
+    }
+    for future in writers::all(&clients, &outboxes, &handle, address, config.endpoint_objects) {
+        spawn(tasks, "writer", future);
+    }
+    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object))));
+    spawn_fallible(tasks, "network watch", Box::pin(links::run(subscription, netlink, handle.clone())));
+
+    let fixed = Fixed::new(&config.cluster_name, &config.node_name);
+    let monitors = Monitors::default();
+    let events = Events {
+        bpf_root: config.paths.bpf_root.clone(),
+        object,
+        handle: handle.clone(),
+        fixed: fixed.clone(),
+        monitors: monitors.clone(),
+        sink: None,
+        every_packet: config.trace_every_packet,
+    };
+    spawn_fallible(tasks, "events", Box::pin(events.run()));
+
+    let context = ApiContext {
+        handle: handle.clone(),
+        config: Arc::clone(config),
+        fixed,
+        ready: is_ready.clone(),
+        watches: Arc::new(watching.views),
+        outboxes,
+        monitors,
+    };
+    let listener = api_server::listen(&config.paths.socket)?;
+    let serving = async move {
+        axum::serve(listener, api_server::router(context)).await.context("the agent's socket fails")
+    };
+    spawn_fallible(tasks, "socket", Box::pin(serving));
+    // Only now: whoever could not reach the socket has written its file before.
+    let run_dir = config.paths.run_dir.clone();
+    handle.ask(move |owner| startup::drain_releases(&run_dir, &mut owner.state)).await?;
+    spawn(tasks, "CNI configuration", Box::pin(keep_cni_conf(Arc::clone(config), is_ready)));
+    Ok(lock)
+}
+
+fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, ()>) {
+    tasks.spawn(async move {
+        future.await;
+        (name, Ok(()))
+    });
+}
+
+fn spawn_fallible(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, Result<()>>) {
+    tasks.spawn(async move { (name, future.await) });
+}
+
+async fn clients(config: &Config) -> Result<Clients> {
+    let api = ApiConfig {
+        server: config.api_server.clone(),
+        kubeconfig: config.kubeconfig.clone(),
+        user_agent: Some(concat!("cilium-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
+    };
+    Clients::new(&api).await.context("cannot set up the connection to the API server")
+}
+
+/// Once pods can be served, the runtime is told so, and told again when somebody else's file gets in the way.
+async fn keep_cni_conf(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
+    let Some(path) = config.paths.cni_conf.clone() else { return std::future::pending().await };
+    // The sender lives as long as the owner.
+    let _ = ready.wait_for(|ready| *ready).await;
+    let folder = path.parent().map_or_else(|| config.paths.cni_conf_dir.clone(), std::path::Path::to_path_buf);
+    let mut conf = ConfList::new(folder);
+    conf.log_file = Some(config.paths.cni_log.display().to_string());
+    conf.debug = config.debug;
+    conf.exclusive = config.cni_exclusive;
+    if let Err(error) = conf.ensure().and_then(|_| conf.announce()) {
+        tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written");
+    }
+    loop {
+        tokio::time::sleep(CNI_INTERVAL).await;
+        match conf.ensure() {
+            Ok(actions) if actions.is_empty() => {}
+            Ok(actions) => tracing::info!(?actions, "put the CNI configuration right"),
+            Err(error) => tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written"),
+        }
+    }
+}

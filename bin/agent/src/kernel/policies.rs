@@ -1,0 +1,102 @@
+//! Policy tables: which slot holds which, and how one changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use abi::PolicyEntry;
+use agent_core::State;
+use loader::{PolicyContent, PolicyTrieKey};
+use policy::{PolicyTable, TableDelta, TableId, TableKey};
+
+use super::Kernel;
+
+/// What is deleted last.
+pub(super) enum Leaving {
+    /// Entries of a table in use.
+    Entries(TableId, Vec<PolicyTrieKey>),
+    /// A table that no pod uses.
+    Table(TableId),
+}
+
+fn trie_key(key: &TableKey) -> PolicyTrieKey {
+    PolicyTrieKey { len: key.prefix_len(), key: key.abi() }
+}
+
+/// A table in the kernel's form.
+fn content(table: &PolicyTable) -> PolicyContent {
+    table.entries.iter().map(|(key, entry)| (trie_key(key), *entry)).collect()
+}
+
+impl Kernel {
+    /// Writes a whole table into a slot of its own; on failure it is kept for another try.
+    pub(super) fn publish(&mut self, id: TableId, table: Arc<PolicyTable>) {
+        match self.tables.publish(&content(&table)) {
+            Ok(slot) => {
+                self.slots.insert(id, slot);
+                self.unpublished.remove(&id);
+            }
+            Err(error) => {
+                tracing::error!(table = id.0, error = %crate::text(&error), "a policy table cannot be written; its pods keep the old policy");
+                self.unpublished.insert(id, table);
+            }
+        }
+    }
+
+    /// Writes the new entries of a table in use; what is to be deleted comes back, for later.
+    pub(super) fn edit(&mut self, id: TableId, delta: TableDelta, state: &State) -> Option<Leaving> {
+        let Some(slot) = self.slots.get(&id).copied() else {
+            // Never written: the whole table, as it is now, is what waits.
+            self.republish(id, state);
+            return None;
+        };
+        let upserts: Vec<(PolicyTrieKey, PolicyEntry)> =
+            delta.upserts.iter().map(|(key, entry)| (trie_key(key), *entry)).collect();
+        if let Err(error) = self.tables.edit(slot, &upserts, &[]) {
+            tracing::warn!(table = id.0, error = %crate::text(&error), "a policy table cannot be changed in place; writing it anew");
+            self.republish(id, state);
+            return None;
+        }
+        (!delta.deletes.is_empty()).then(|| Leaving::Entries(id, delta.deletes.iter().map(trie_key).collect()))
+    }
+
+    /// Deletes what no address and no pod leads to any more.
+    pub(super) fn leave(&mut self, leaving: Leaving, now: Duration) {
+        match leaving {
+            Leaving::Table(id) => {
+                self.unpublished.remove(&id);
+                if let Some(slot) = self.slots.remove(&id) {
+                    self.tables.release(slot, now);
+                }
+            }
+            Leaving::Entries(id, deletes) => {
+                let Some(slot) = self.slots.get(&id).copied() else { return };
+                if let Err(error) = self.tables.edit(slot, &[], &deletes) {
+                    let error = crate::text(&error);
+                    tracing::warn!(table = id.0, error, "entries of a policy table cannot be deleted");
+                }
+            }
+        }
+    }
+
+    /// Lets the slots rest that pods have moved away from.
+    pub(super) fn retire(&mut self, now: Duration) {
+        for slot in std::mem::take(&mut self.retired) {
+            self.tables.release(slot, now);
+        }
+    }
+
+    fn republish(&mut self, id: TableId, state: &State) {
+        let Some(table) = state.engine().table(id) else { return };
+        let old = self.slots.remove(&id);
+        self.publish(id, table);
+        match (self.slots.contains_key(&id), old) {
+            // The pods move first.
+            (true, Some(old)) => self.retired.push(old),
+            (false, Some(old)) => {
+                self.slots.insert(id, old);
+            }
+            _ => {}
+        }
+        self.place_users(id);
+    }
+}

@@ -1,0 +1,109 @@
+//! Names for flows, out of the control state.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use agent_core::{PodKey, State};
+use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy};
+use types::Labels;
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    /// `cluster/node`.
+    pub node: Arc<str>,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// This program.
+    pub emitter: Arc<Emitter>,
+}
+
+impl Fixed {
+    /// Of this node.
+    pub fn new(cluster: &str, node: &str) -> Self {
+        let emitter = Emitter { name: "Axoneme".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        Self { node: format!("{cluster}/{node}").into(), cluster: cluster.to_owned(), emitter: Arc::new(emitter) }
+    }
+}
+
+/// A look at the state.
+pub struct Names<'a> {
+    /// The state.
+    pub state: &'a State,
+    /// What does not change.
+    pub fixed: &'a Fixed,
+}
+
+impl Names<'_> {
+    fn pod(&self, key: &PodKey) -> Option<Arc<Pod>> {
+        (!key.name.is_empty()).then(|| {
+            Arc::new(Pod {
+                cluster: self.fixed.cluster.clone(),
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                workloads: Vec::new(),
+            })
+        })
+    }
+
+    fn local(&self, endpoint: &agent_core::Endpoint) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            id: endpoint.spec.id,
+            identity: endpoint.identity,
+            labels: endpoint.labels.clone(),
+            pod: self.pod(&endpoint.spec.pod),
+        })
+    }
+}
+
+impl Lookups for Names<'_> {
+    fn node_name(&self) -> Arc<str> {
+        Arc::clone(&self.fixed.node)
+    }
+
+    fn emitter(&self) -> Option<Arc<Emitter>> {
+        Some(Arc::clone(&self.fixed.emitter))
+    }
+
+    fn endpoint(&self, id: u16) -> Option<Arc<Endpoint>> {
+        self.state.endpoint(id).map(|endpoint| self.local(endpoint))
+    }
+
+    fn endpoint_at(&self, address: IpAddr) -> Option<Arc<Endpoint>> {
+        if let Some(endpoint) = self.state.by_address(address) {
+            return Some(self.local(endpoint));
+        }
+        let key = self.state.remote_pod(address)?;
+        let identity = self.state.ipcache().identity(address)?;
+        let labels = self.state.labels_of(identity).unwrap_or_default();
+        Some(Arc::new(Endpoint { id: 0, identity, labels, pod: self.pod(key) }))
+    }
+
+    fn identity_at(&self, address: IpAddr) -> Option<u32> {
+        Some(self.state.ipcache().identity(address).unwrap_or_else(|| self.state.settings().world_identity(address)))
+    }
+
+    fn labels(&self, identity: u32) -> Option<Labels> {
+        self.state.labels_of(identity)
+    }
+
+    fn policies(&self, cookie: u32) -> Option<Policies> {
+        let rules = self.state.engine().cookie(cookie)?;
+        let revision = self.state.realized_policy_revision();
+        let mut policies: Vec<Policy> = Vec::new();
+        for rule in rules {
+            let origin = &rule.origin;
+            let policy = Policy {
+                kind: origin.kind.name().to_owned(),
+                namespace: origin.namespace.clone(),
+                name: origin.name.clone(),
+                labels: Vec::new(),
+                revision,
+            };
+            if !policies.contains(&policy) {
+                policies.push(policy);
+            }
+        }
+        Some(policies.into())
+    }
+}

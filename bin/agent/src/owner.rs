@@ -1,0 +1,242 @@
+//! The one task that owns the control state and the kernel's tables.
+//!
+//! It takes messages from a bounded queue, many at once, settles what follows, writes it, and tells those who wait.
+//! Everybody else asks through a [`Handle`]: a question runs here, between two settlements, and may not wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_core::{Effect, Input, Phase, State};
+use anyhow::{Result, anyhow};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::kernel::Kernel;
+use crate::outbox::Outboxes;
+use crate::restore::{EndpointFiles, Stored};
+use crate::startup::Orphan;
+
+/// Messages that may wait; watches slow down when it is full.
+const QUEUE: usize = 256;
+/// Messages that one settlement takes in at most.
+const BATCH: usize = 1024;
+
+/// A question or an order, run by the owner.
+pub type Job = Box<dyn FnOnce(&mut Owner) + Send>;
+
+/// What the owner is told.
+pub enum Message {
+    /// Something was learned.
+    Learned(Vec<Input>),
+    /// Somebody asks.
+    Job(Job),
+}
+
+/// The way to the owner. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    /// Runs `job` in the owner and waits for its answer.
+    ///
+    /// # Errors
+    /// The agent is stopping.
+    pub async fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Owner) -> T + Send + 'static) -> Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        let run: Job = Box::new(move |owner| {
+            // Who asked may have gone in the meantime.
+            let _ = sender.send(job(owner));
+        });
+        self.queue.send(Message::Job(run)).await.map_err(|_| anyhow!("the agent is stopping"))?;
+        receiver.await.map_err(|_| anyhow!("the agent is stopping"))
+    }
+
+    /// The queue itself, for watches.
+    pub fn queue(&self) -> mpsc::Sender<Message> {
+        self.queue.clone()
+    }
+}
+
+/// Why an endpoint that somebody waited for did not become ready.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// It was removed.
+    #[error("endpoint {id} was removed while its policy was being written")]
+    Removed {
+        /// Its number.
+        id: u16,
+    },
+}
+
+/// The owner's state.
+pub struct Owner {
+    /// The control state.
+    pub state: State,
+    /// The kernel's tables.
+    pub kernel: Kernel,
+    /// Endpoints on disk.
+    pub files: EndpointFiles,
+    outboxes: Outboxes,
+    waiting: BTreeMap<u16, Vec<oneshot::Sender<Result<(), NotReady>>>>,
+    /// Pods that only the kernel knows, until the pods are listed.
+    pub orphans: Vec<Orphan>,
+    primed: bool,
+    /// When the first complete state was in the kernel, since the start.
+    ready: tokio::sync::watch::Sender<bool>,
+}
+
+/// Time since boot, as the reconcilers count it.
+pub fn now() -> Duration {
+    Duration::from_nanos(loader::monotonic_ns())
+}
+
+impl Owner {
+    /// An owner and the way to it.
+    pub fn new(
+        state: State,
+        kernel: Kernel,
+        files: EndpointFiles,
+        outboxes: Outboxes,
+        orphans: Vec<Orphan>,
+        ready: tokio::sync::watch::Sender<bool>,
+    ) -> (Self, Handle, mpsc::Receiver<Message>) {
+        let (queue, messages) = mpsc::channel(QUEUE);
+        let owner = Self { state, kernel, files, outboxes, waiting: BTreeMap::new(), orphans, primed: false, ready };
+        (owner, Handle { queue }, messages)
+    }
+
+    /// Runs until `stop`. What the kernel holds then stays.
+    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {
+        loop {
+            let wait = self.kernel.next_run().map_or(Duration::from_secs(1), |at| at.saturating_sub(now()));
+            let message = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                message = messages.recv() => match message {
+                    Some(message) => Some(message),
+                    None => return,
+                },
+                () = tokio::time::sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(1))) => None,
+            };
+            match message {
+                Some(message) => {
+                    self.take(message);
+                    for _ in 1..BATCH {
+                        let Ok(message) = messages.try_recv() else { break };
+                        self.take(message);
+                    }
+                    self.settle();
+                }
+                None => {
+                    self.kernel.run(now());
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Learned(inputs) => {
+                let at = loader::monotonic_ns();
+                for input in inputs {
+                    self.state.apply(input, at);
+                }
+            }
+            Message::Job(job) => job(self),
+        }
+    }
+
+    /// Lets follow what follows, and writes it.
+    fn settle(&mut self) {
+        if !self.orphans.is_empty() && self.state.missing().is_empty() {
+            for orphan in std::mem::take(&mut self.orphans) {
+                orphan.adopt(&mut self.state);
+            }
+        }
+        let mut update = self.state.settle(loader::monotonic_ns());
+        for problem in std::mem::take(&mut update.problems) {
+            tracing::error!(problem, "the desired state cannot be reached");
+        }
+        let effects = std::mem::take(&mut update.effects);
+        let settled = update.settled;
+        self.outboxes.endpoints.put(std::mem::take(&mut update.endpoints));
+        self.outboxes.conditions.put(std::mem::take(&mut update.conditions));
+        if settled && (update.has_rows() || !self.primed || update.revision > self.kernel.revision()) {
+            self.kernel.apply(update, &self.state, now());
+        }
+        self.carry_out(effects);
+        if settled {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.primed {
+            self.primed = true;
+            self.start_programs();
+        }
+        for id in self.state.realized(self.kernel.realized()) {
+            for waiter in self.waiting.remove(&id).unwrap_or_default() {
+                // A plugin that gave up does not listen any more.
+                let _ = waiter.send(Ok(()));
+            }
+        }
+    }
+
+    /// The first complete state is written: now the programs of this version may take over.
+    fn start_programs(&mut self) {
+        let pods: Vec<(u16, u32)> =
+            self.state.endpoints().values().filter_map(|e| Some((e.spec.id, e.attachment.as_ref()?.host_ifindex))).collect();
+        for (id, ifindex) in pods {
+            if let Err(error) = self.kernel.attach_pod(id, ifindex) {
+                tracing::error!(endpoint = id, error = format!("{error:#}"), "a restored pod has no program of this version");
+            }
+        }
+        if let Err(error) = self.kernel.attach_node() {
+            tracing::error!(error = format!("{error:#}"), "the node's programs cannot be attached");
+            return;
+        }
+        self.kernel.sweep_links(&self.state);
+        tracing::info!(endpoints = self.state.endpoints().len(), "the first complete state is in the kernel");
+        self.ready.send_replace(true);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let result = match effect {
+                Effect::Save(id) => match self.state.endpoint(id) {
+                    Some(endpoint) => self.files.write(&Stored::of(endpoint)),
+                    None => Ok(()),
+                },
+                Effect::Forget(id) => {
+                    self.kernel.detach_pod(id);
+                    for waiter in self.waiting.remove(&id).unwrap_or_default() {
+                        let _ = waiter.send(Err(NotReady::Removed { id }));
+                    }
+                    self.files.remove(id)
+                }
+                Effect::CreateIdentity { number, labels } => {
+                    self.outboxes.identities.put(vec![(labels, Some(number))]);
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                tracing::error!(error = format!("{error:#}"), "an endpoint's file is not up to date; a restart may not find the pod");
+            }
+        }
+    }
+
+    /// Waits for an endpoint's tables: the answer comes through the receiver, at once if they are written already.
+    pub fn when_ready(&mut self, id: u16) -> oneshot::Receiver<Result<(), NotReady>> {
+        let (sender, receiver) = oneshot::channel();
+        match self.state.endpoint(id).map(|e| e.phase) {
+            None => drop(sender.send(Err(NotReady::Removed { id }))),
+            Some(Phase::Ready) => drop(sender.send(Ok(()))),
+            Some(_) => self.waiting.entry(id).or_default().push(sender),
+        }
+        receiver
+    }
+}

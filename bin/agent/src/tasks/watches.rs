@@ -1,0 +1,94 @@
+//! What the agent reads from the API server.
+
+use agent_core::{Change, Input};
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube_api::{CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode};
+use kube_watch::{Clients, WatchSpec, Watched};
+use types::PolicyKind;
+
+use crate::config::Config;
+use crate::convert::{self, ApiServers};
+use crate::owner::{Handle, Message};
+
+/// The watches to run, and a view of the state of each.
+pub struct Watches {
+    /// To be run until the owner is gone.
+    pub futures: Vec<BoxFuture<'static, ()>>,
+    /// How each is doing.
+    pub views: Vec<Watched>,
+}
+
+/// Sets up all watches; nothing is asked before they run.
+pub fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watches {
+    let mut watches = Watches { futures: Vec::new(), views: Vec::new() };
+    let everything = WatchSpec::default;
+    let of_node = WatchSpec::fields(format!("spec.nodeName={}", config.node_name));
+    watches.add(clients, handle, of_node, |batch| {
+        inputs(convert::changes::<Pod, _>(batch, convert::pod, convert::pod_key), Input::Pods)
+    });
+    watches.add(clients, handle, everything(), |batch| {
+        inputs(convert::changes::<Namespace, _>(batch, convert::namespace, convert::name), Input::Namespaces)
+    });
+    watches.add(clients, handle, everything(), |batch| {
+        inputs(convert::changes::<CiliumNode, _>(batch, convert::node, convert::name), Input::Nodes)
+    });
+    watches.add(clients, handle, everything(), |batch| {
+        inputs(convert::changes::<CiliumEndpoint, _>(batch, convert::endpoint, convert::pod_key), Input::Endpoints)
+    });
+    watches.add(clients, handle, everything(), |batch| {
+        inputs(convert::changes::<CiliumIdentity, _>(batch, convert::identity, convert::number), Input::Identities)
+    });
+    watches.policies(clients, config, handle);
+    let servers = ApiServers::default();
+    let slices = WatchSpec {
+        fields: Some("metadata.namespace=default".to_owned()),
+        labels: Some("kubernetes.io/service-name=kubernetes".to_owned()),
+    };
+    watches.add(clients, handle, slices, move |batch| servers.change(batch as Vec<kube_watch::Change<EndpointSlice>>));
+    watches
+}
+
+impl Watches {
+    fn policies(&mut self, clients: &Clients, config: &Config, handle: &Handle) {
+        self.add(clients, handle, WatchSpec::default(), |batch| {
+            convert::policies(PolicyKind::Cnp, batch, convert::cilium_policy::<CiliumNetworkPolicy>)
+        });
+        self.add(clients, handle, WatchSpec::default(), |batch| {
+            convert::policies(PolicyKind::Ccnp, batch, convert::cilium_policy::<CiliumClusterwideNetworkPolicy>)
+        });
+        if config.network_policy {
+            self.add(clients, handle, WatchSpec::default(), |batch| {
+                convert::policies(PolicyKind::Knp, batch, |p: &NetworkPolicy| convert::network_policy(p))
+            });
+        } else {
+            let queue = handle.queue();
+            let none = Message::Learned(vec![Input::Policies(PolicyKind::Knp, Change::Reset(Vec::new()))]);
+            self.futures.push(Box::pin(async move {
+                // The owner is gone only when the agent stops.
+                let _ = queue.send(none).await;
+                std::future::pending().await
+            }));
+        }
+    }
+
+    fn add<K>(
+        &mut self,
+        clients: &Clients,
+        handle: &Handle,
+        spec: WatchSpec,
+        read: impl Fn(Vec<kube_watch::Change<K>>) -> Vec<Input> + Send + 'static,
+    ) where
+        K: kube_watch::Watchable,
+    {
+        let (view, future) = clients.watch(spec, handle.queue(), move |batch| Message::Learned(read(batch)));
+        self.views.push(view);
+        self.futures.push(Box::pin(future));
+    }
+}
+
+fn inputs<T: agent_core::Keyed>(changes: Vec<Change<T>>, wrap: impl Fn(Change<T>) -> Input) -> Vec<Input> {
+    changes.into_iter().map(wrap).collect()
+}
