@@ -55,7 +55,7 @@ async fn wait(clients: &Clients, name: &str) {
         }
         tries += 1;
         // Normally it takes a moment; after that somebody should know.
-        if tries % 20 == 0 {
+        if tries.is_multiple_of(20) {
             let error = found.err().as_ref().map_or_else(String::new, ApiError::describe);
             tracing::info!(crd = %name, %error, "still waiting for a custom resource to be established");
         }
