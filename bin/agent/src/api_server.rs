@@ -28,7 +28,7 @@ use crate::tasks::events::Monitors;
 
 /// What the handlers work with.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// The way to the owner.
     pub handle: Handle,
     /// The configuration.
@@ -47,7 +47,7 @@ pub struct Context {
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     status: StatusCode,
     body: ErrorBody,
 }
@@ -86,10 +86,10 @@ impl IntoResponse for Refused {
 
 type Answer<T> = Result<Json<T>, Refused>;
 
-pub use bpf::references as policies_behind;
+pub(crate) use bpf::references as policies_behind;
 
 /// All routes.
-pub fn router(context: Context) -> Router {
+pub(crate) fn router(context: Context) -> Router {
     Router::new()
         .route(paths::HEALTH, get(status::health))
         .route(paths::STATUS, get(status::status))
@@ -122,7 +122,7 @@ pub fn router(context: Context) -> Router {
 ///
 /// # Errors
 /// The path cannot be used.
-pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+pub(crate) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     let using = || format!("cannot listen on {} (--socket-path)", path.display());
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(using)?;

@@ -33,7 +33,7 @@ const CNI_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The node cannot be served; the text says why and what helps.
-pub async fn run(config: Config) -> Result<()> {
+pub(crate) async fn run(config: Config) -> Result<()> {
     let config = Arc::new(config);
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

@@ -17,11 +17,11 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
 
-pub use sources::{Options, gather};
+pub(crate) use sources::{Options, gather};
 
 /// Where pod addresses come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IpamMode {
+pub(crate) enum IpamMode {
     /// The operator gives each CiliumNode its pod CIDRs.
     ClusterPool,
     /// `Node.spec.podCIDRs`.
@@ -39,7 +39,7 @@ impl fmt::Display for IpamMode {
 
 /// When a pod's direction is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enforcement {
+pub(crate) enum Enforcement {
     /// When a policy selects it.
     Default,
     /// For every pod.
@@ -50,7 +50,7 @@ pub enum Enforcement {
 
 /// How packets reach other nodes' pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routing {
+pub(crate) enum Routing {
     /// VXLAN to this UDP port.
     Tunnel {
         /// Destination port, host order.
@@ -65,7 +65,7 @@ pub enum Routing {
 
 /// Files and folders.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub(crate) struct Paths {
     /// State of the agent; endpoints live in `state/` below it.
     pub run_dir: PathBuf,
     /// Folder with `axoneme.o`.
@@ -84,7 +84,7 @@ pub struct Paths {
 
 /// Flow visibility.
 #[derive(Clone, Debug)]
-pub struct Hubble {
+pub(crate) struct Hubble {
     /// Unix socket.
     pub socket: PathBuf,
     /// TCP address.
@@ -95,7 +95,7 @@ pub struct Hubble {
 
 /// Sizes of kernel tables, entries.
 #[derive(Clone, Copy, Debug)]
-pub struct MapSizes {
+pub(crate) struct MapSizes {
     /// Answered flows.
     pub flows: u32,
     /// Masquerade entries.
@@ -104,7 +104,7 @@ pub struct MapSizes {
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Name of this node's objects.
     pub node_name: String,
     /// Name of the cluster, part of every pod's labels.
@@ -164,7 +164,7 @@ impl Config {
     ///
     /// # Errors
     /// A value that does not parse, or options that contradict each other; the text names option, value and cure.
-    pub fn parse(options: &Options) -> Result<Self> {
+    pub(crate) fn parse(options: &Options) -> Result<Self> {
         let config = Config {
             node_name: options.get("k8s-node-name").to_owned(),
             cluster_name: options.get("cluster-name").to_owned(),
@@ -201,12 +201,12 @@ impl Config {
     }
 
     /// Whether both families are on; then the world is told apart by family.
-    pub fn dual_stack(&self) -> bool {
+    pub(crate) fn dual_stack(&self) -> bool {
         self.ipv4 && self.ipv6
     }
 
     /// Whether traffic between nodes is encapsulated.
-    pub fn tunnel(&self) -> bool {
+    pub(crate) fn tunnel(&self) -> bool {
         matches!(self.routing, Routing::Tunnel { .. })
     }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use types::{PolicyKind, PolicyOrigin};
 
 /// A batch of a watch as changes to the model; `read` gives nothing for an object that means nothing.
-pub fn changes<K, T: Keyed>(
+pub(crate) fn changes<K, T: Keyed>(
     batch: Vec<kube_watch::Change<K>>,
     read: impl Fn(K) -> Option<T>,
     key: impl Fn(Key) -> Option<T::Key>,
@@ -40,22 +40,22 @@ where
 }
 
 /// `namespace/name`.
-pub fn pod_key(key: Key) -> Option<PodKey> {
+pub(crate) fn pod_key(key: Key) -> Option<PodKey> {
     Some(PodKey::new(key.namespace, key.name))
 }
 
 /// The name of an object without namespace.
-pub fn name(key: Key) -> Option<String> {
+pub(crate) fn name(key: Key) -> Option<String> {
     Some(key.name)
 }
 
 /// The number that a CiliumIdentity's name is.
-pub fn number(key: Key) -> Option<u32> {
+pub(crate) fn number(key: Key) -> Option<u32> {
     key.name.parse().ok()
 }
 
 /// A pod of this node.
-pub fn pod(pod: core::Pod) -> Option<Pod> {
+pub(crate) fn pod(pod: core::Pod) -> Option<Pod> {
     let named_ports = kube_api::named_ports(&pod)
         .into_iter()
         .flat_map(|(name, ports)| {
@@ -83,12 +83,12 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
 }
 
 /// A namespace.
-pub fn namespace(namespace: core::Namespace) -> Option<Namespace> {
+pub(crate) fn namespace(namespace: core::Namespace) -> Option<Namespace> {
     Some(Namespace { name: namespace.name_any(), labels: namespace.labels().clone() })
 }
 
 /// A node of the cluster.
-pub fn node(node: CiliumNode) -> Option<Node> {
+pub(crate) fn node(node: CiliumNode) -> Option<Node> {
     let of_kind = |kinds: &[&str]| -> Vec<IpAddr> {
         let addresses = node.spec.addresses.iter().filter(|a| kinds.contains(&a.kind.as_str()));
         addresses.filter_map(|a| a.ip.parse().ok()).collect()
@@ -102,7 +102,7 @@ pub fn node(node: CiliumNode) -> Option<Node> {
 }
 
 /// A pod of any node.
-pub fn endpoint(endpoint: CiliumEndpoint) -> Option<RemoteEndpoint> {
+pub(crate) fn endpoint(endpoint: CiliumEndpoint) -> Option<RemoteEndpoint> {
     let networking = endpoint.status.networking.as_ref();
     let pairs = networking.map(|n| n.addressing.as_slice()).unwrap_or_default();
     let texts = pairs.iter().flat_map(|pair| [&pair.ipv4, &pair.ipv6]);
@@ -126,18 +126,18 @@ pub fn endpoint(endpoint: CiliumEndpoint) -> Option<RemoteEndpoint> {
 }
 
 /// An identity of the cluster.
-pub fn identity(identity: CiliumIdentity) -> Option<ClusterIdentity> {
+pub(crate) fn identity(identity: CiliumIdentity) -> Option<ClusterIdentity> {
     Some(ClusterIdentity { number: identity.number()?, labels: identity.security_labels })
 }
 
 /// A Cilium policy; one that cannot be applied says why.
-pub fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObject> {
+pub(crate) fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObject> {
     let specs: Vec<_> = policy.rules().into_iter().map(|(_, rule)| rule).collect();
     Some(object(policy, &specs))
 }
 
 /// A Kubernetes policy.
-pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Option<PolicyObject> {
+pub(crate) fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Option<PolicyObject> {
     Some(object(policy, &policy.spec))
 }
 
@@ -151,7 +151,7 @@ fn object(policy: &impl ToRules, spec: &impl Serialize) -> PolicyObject {
 }
 
 /// Changes to policies of one kind. One that cannot even be read stays known, refused.
-pub fn policies<K: Resource<DynamicType = ()>>(
+pub(crate) fn policies<K: Resource<DynamicType = ()>>(
     kind: PolicyKind,
     batch: Vec<kube_watch::Change<K>>,
     read: impl Fn(&K) -> Option<PolicyObject>,
@@ -171,13 +171,13 @@ pub fn policies<K: Resource<DynamicType = ()>>(
 
 /// The API server's addresses: those of all slices of the Service `default/kubernetes`.
 #[derive(Default)]
-pub struct ApiServers {
+pub(crate) struct ApiServers {
     slices: Mutex<BTreeMap<Key, Vec<IpAddr>>>,
 }
 
 impl ApiServers {
     /// Takes in a batch and gives all addresses there are now.
-    pub fn change(&self, batch: Vec<kube_watch::Change<EndpointSlice>>) -> Vec<Input> {
+    pub(crate) fn change(&self, batch: Vec<kube_watch::Change<EndpointSlice>>) -> Vec<Input> {
         // Only this watch uses the lock; a panic in it ends the agent.
         let Ok(mut slices) = self.slices.lock() else { return Vec::new() };
         let read = |slice: &EndpointSlice| -> Vec<IpAddr> {

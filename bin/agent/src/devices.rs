@@ -9,11 +9,11 @@ use netlink::{Link, LinkChange, Netlink, Route, VethEnd, Vxlan, sysctl};
 use crate::config::{Config, Routing};
 
 /// The node's side of the pods' gateway.
-pub const HOST_DEVICE: &str = "cilium_host";
+pub(crate) const HOST_DEVICE: &str = "cilium_host";
 /// The other end of [`HOST_DEVICE`].
-pub const PEER_DEVICE: &str = "cilium_net";
+pub(crate) const PEER_DEVICE: &str = "cilium_net";
 /// The tunnel.
-pub const TUNNEL_DEVICE: &str = "cilium_vxlan";
+pub(crate) const TUNNEL_DEVICE: &str = "cilium_vxlan";
 
 /// Outer IPv4, UDP and VXLAN headers and the inner Ethernet header, bytes.
 const OVERHEAD_V4: u32 = 50;
@@ -26,7 +26,7 @@ const GATEWAY_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0
 
 /// The devices, ready.
 #[derive(Clone, Debug)]
-pub struct Devices {
+pub(crate) struct Devices {
     /// `cilium_host`.
     pub host: Link,
     /// The tunnel, if there is one.
@@ -45,7 +45,7 @@ impl Devices {
     ///
     /// # Errors
     /// The kernel refuses, or no native device can be found.
-    pub fn prepare(netlink: &mut Netlink, config: &Config, routers: &[IpAddr], underlay: &[IpAddr]) -> Result<Self> {
+    pub(crate) fn prepare(netlink: &mut Netlink, config: &Config, routers: &[IpAddr], underlay: &[IpAddr]) -> Result<Self> {
         sysctl::set_forwarding().context("cannot switch on forwarding")?;
         // The larger of this and the device's own counts; the programs check sources themselves.
         sysctl::set_ipv4("all", "rp_filter", "0").context("cannot switch off the reverse path filter")?;
@@ -62,24 +62,24 @@ impl Devices {
     }
 
     /// Every device that carries one of the node's programs.
-    pub fn all(&self) -> impl Iterator<Item = &Link> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Link> {
         [&self.host].into_iter().chain(&self.tunnel).chain(&self.native)
     }
 
     /// Largest packet between pods of different nodes, bytes.
-    pub fn pod_route_mtu(&self) -> u32 {
+    pub(crate) fn pod_route_mtu(&self) -> u32 {
         self.tunnel_mtu
     }
 
     /// Routes that only depend on this node: its routers, on `cilium_host`.
-    pub fn own_routes(&self) -> Vec<(IpNet, Route)> {
+    pub(crate) fn own_routes(&self) -> Vec<(IpNet, Route)> {
         // The kernel makes the one for IPv6 itself.
         let v4 = self.routers.iter().filter(|r| r.is_ipv4());
         v4.map(|router| (IpNet::from(*router), Route::to(IpNet::from(*router), self.host.index))).collect()
     }
 
     /// The kernel's form of a route.
-    pub fn route(&self, prefix: IpNet, route: agent_core::Route) -> Route {
+    pub(crate) fn route(&self, prefix: IpNet, route: agent_core::Route) -> Route {
         let through_host = |router: IpAddr| {
             let gateway = if router.is_ipv4() { router } else { GATEWAY_V6 };
             Route::to(prefix, self.host.index).via(gateway).from(router)

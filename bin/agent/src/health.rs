@@ -14,7 +14,7 @@ use tokio::sync::watch;
 ///
 /// # Errors
 /// The port is taken.
-pub async fn serve(port: u16, ready: watch::Receiver<bool>) -> Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) async fn serve(port: u16, ready: watch::Receiver<bool>) -> Result<impl Future<Output = ()> + Send + 'static> {
     let answer = move || {
         let code = if *ready.borrow() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         async move { (code, if code == StatusCode::OK { "ok\n" } else { "the agent is starting\n" }) }

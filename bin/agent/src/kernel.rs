@@ -25,7 +25,7 @@ use targets::{RouteTarget, Shared};
 const SPARE_TABLES: usize = 16;
 
 /// Everything this agent keeps in the kernel.
-pub struct Kernel {
+pub(crate) struct Kernel {
     object: Arc<Object>,
     links: Links,
     devices: Devices,
@@ -52,7 +52,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Maps or routes cannot be read.
-    pub fn adopt(object: Arc<Object>, links: Links, devices: Devices, mut netlink: Netlink) -> Result<Self> {
+    pub(crate) fn adopt(object: Arc<Object>, links: Links, devices: Devices, mut netlink: Netlink) -> Result<Self> {
         let maps = &object.maps;
         let outer = maps.policies.try_clone().context("cannot open the policy tables")?;
         let tables = PolicyTables::adopt(outer, SPARE_TABLES).context("cannot read the policy tables of the last run")?;
@@ -92,7 +92,7 @@ impl Kernel {
     }
 
     /// Writes an update. What fails is kept and tried again by [`Kernel::run`].
-    pub fn apply(&mut self, update: Update, state: &State, now: Duration) {
+    pub(crate) fn apply(&mut self, update: Update, state: &State, now: Duration) {
         let revision = update.revision;
         self.revision = revision;
         let mut leaving = Vec::new();
@@ -133,7 +133,7 @@ impl Kernel {
     }
 
     /// Tries again what is due, and recycles tables.
-    pub fn run(&mut self, now: Duration) {
+    pub(crate) fn run(&mut self, now: Duration) {
         if !self.primed {
             return;
         }
@@ -151,13 +151,13 @@ impl Kernel {
     }
 
     /// When [`Kernel::run`] has something to do again.
-    pub fn next_run(&self) -> Option<Duration> {
+    pub(crate) fn next_run(&self) -> Option<Duration> {
         let tables = [self.pods.next_run(), self.local.next_run(), self.hosts.next_run()];
         tables.into_iter().chain([self.prefixes.next_run(), self.routes.next_run()]).flatten().min()
     }
 
     /// The newest revision of which everything that decides about packets is in the kernel.
-    pub fn realized(&self) -> u64 {
+    pub(crate) fn realized(&self) -> u64 {
         if !self.unpublished.is_empty() {
             // Whoever waits for a table waits on; the rows of others are not worse for it.
             return self.pods.realized().min(self.revision.saturating_sub(1));
@@ -167,7 +167,7 @@ impl Kernel {
     }
 
     /// Rows that could not be written, each in one line.
-    pub fn failures(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.pods.failures().map(|(k, f)| format!("pod behind interface {k}: {}", f.error)));
         lines.extend(self.local.failures().map(|(k, f)| format!("pod address {k}: {}", f.error)));
@@ -179,19 +179,19 @@ impl Kernel {
     }
 
     /// Makes every flow be decided again: something outside the tables changed, a route say.
-    pub fn bump_epoch(&self) {
+    pub(crate) fn bump_epoch(&self) {
         if let Err(error) = self.object.maps.epoch.bump() {
             tracing::error!(%error, "the generation cannot be raised: flows keep their old verdicts until they end");
         }
     }
 
     /// The slot of a policy table.
-    pub fn slot(&self, id: TableId) -> Option<u32> {
+    pub(crate) fn slot(&self, id: TableId) -> Option<u32> {
         self.slots.get(&id).copied()
     }
 
     /// The newest revision that was asked for.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
@@ -199,17 +199,17 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses to read.
-    pub fn read_table(&self, slot: u32) -> Result<loader::PolicyContent, loader::MapError> {
+    pub(crate) fn read_table(&self, slot: u32) -> Result<loader::PolicyContent, loader::MapError> {
         self.tables.content(slot)
     }
 
     /// The loaded object with its maps.
-    pub fn object(&self) -> &Arc<Object> {
+    pub(crate) fn object(&self) -> &Arc<Object> {
         &self.object
     }
 
     /// The node's devices.
-    pub fn devices(&self) -> &Devices {
+    pub(crate) fn devices(&self) -> &Devices {
         &self.devices
     }
 
@@ -217,12 +217,12 @@ impl Kernel {
     ///
     /// # Errors
     /// The device is gone, or the kernel refuses.
-    pub fn attach_pod(&self, id: u16, ifindex: u32) -> Result<()> {
+    pub(crate) fn attach_pod(&self, id: u16, ifindex: u32) -> Result<()> {
         self.attach(Owner::Endpoint(id.to_string()), "pod_egress", ifindex, Hook::Ingress)
     }
 
     /// Takes the pod program off a pod's device, which may be gone.
-    pub fn detach_pod(&self, id: u16) {
+    pub(crate) fn detach_pod(&self, id: u16) {
         let key = LinkKey { owner: Owner::Endpoint(id.to_string()), program: "pod_egress".to_owned() };
         if let Err(error) = self.links.remove(&key) {
             tracing::warn!(endpoint = id, error = %crate::text(&error), "cannot remove the link of a pod");
@@ -233,7 +233,7 @@ impl Kernel {
     ///
     /// # Errors
     /// A device is gone, or the kernel refuses.
-    pub fn attach_node(&self) -> Result<()> {
+    pub(crate) fn attach_node(&self) -> Result<()> {
         let devices = &self.devices;
         self.attach(Owner::Device(devices.host.name.clone()), "host_egress", devices.host.index, Hook::Egress)?;
         if let Some(tunnel) = &devices.tunnel {
@@ -247,7 +247,7 @@ impl Kernel {
     }
 
     /// Removes links of pods and devices that are not among ours any more.
-    pub fn sweep_links(&self, state: &State) {
+    pub(crate) fn sweep_links(&self, state: &State) {
         let listed = match self.links.list() {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!(error = %crate::text(&error), "cannot list the links"),

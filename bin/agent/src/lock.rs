@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 /// The held lock; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -18,7 +18,7 @@ pub struct Lock {
 ///
 /// # Errors
 /// Another agent holds it (the text names its process), or the folder cannot be written.
-pub fn take(run_dir: &Path) -> Result<Lock> {
+pub(crate) fn take(run_dir: &Path) -> Result<Lock> {
     std::fs::create_dir_all(run_dir).with_context(|| format!("cannot create the state folder {} (--state-dir)", run_dir.display()))?;
     let path = run_dir.join("cilium-agent.lock");
     let mut file = OpenOptions::new()

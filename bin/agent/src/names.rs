@@ -9,7 +9,7 @@ use types::Labels;
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
-pub struct Fixed {
+pub(crate) struct Fixed {
     /// `cluster/node`.
     pub node: Arc<str>,
     /// Name of the cluster.
@@ -20,14 +20,14 @@ pub struct Fixed {
 
 impl Fixed {
     /// Of this node.
-    pub fn new(cluster: &str, node: &str) -> Self {
+    pub(crate) fn new(cluster: &str, node: &str) -> Self {
         let emitter = Emitter { name: "Axoneme".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         Self { node: format!("{cluster}/{node}").into(), cluster: cluster.to_owned(), emitter: Arc::new(emitter) }
     }
 }
 
 /// A look at the state.
-pub struct Names<'a> {
+pub(crate) struct Names<'a> {
     /// The state.
     pub state: &'a State,
     /// What does not change.

@@ -16,10 +16,10 @@ use kube_watch::{ApiError, Clients, Key};
 use crate::config::{Config, IpamMode};
 
 /// Field manager of everything the agent applies.
-pub const MANAGER: &str = "cilium-agent";
+pub(crate) const MANAGER: &str = "cilium-agent";
 
 /// What is known of this node before anything is set up.
-pub struct Own {
+pub(crate) struct Own {
     /// The node, with router addresses and pod CIDRs.
     pub node: Node,
     /// Addresses for its pods.
@@ -31,7 +31,7 @@ pub struct Own {
 ///
 /// # Errors
 /// The pod CIDRs cannot be used.
-pub async fn discover(clients: &Clients, config: &Config, present: &[IpAddr]) -> Result<Own> {
+pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAddr]) -> Result<Own> {
     let kube: KubeNode = patient("this node's Node object", async || clients.get(&Key::new("", &config.node_name)).await).await;
     let underlay = underlay(&kube, config);
     if underlay.is_empty() {
@@ -125,7 +125,7 @@ async fn pod_cidrs(clients: &Clients, config: &Config, kube: &KubeNode) -> Resul
 }
 
 /// Asks until it works: an API server that is away only makes the start slower.
-pub async fn patient<T>(what: &str, ask: impl AsyncFn() -> Result<T, ApiError>) -> T {
+pub(crate) async fn patient<T>(what: &str, ask: impl AsyncFn() -> Result<T, ApiError>) -> T {
     let mut wait = Duration::from_millis(100);
     loop {
         match ask().await {

@@ -10,7 +10,7 @@ use types::{Labels, PolicyOrigin};
 
 /// Wishes by object. Bounded by the number of objects, since a newer wish takes the place of the older one.
 #[derive(Debug)]
-pub struct Outbox<K, V> {
+pub(crate) struct Outbox<K, V> {
     inner: Arc<Inner<K, V>>,
 }
 
@@ -34,7 +34,7 @@ impl<K, V> Default for Outbox<K, V> {
 
 impl<K: Ord + Clone, V> Outbox<K, V> {
     /// Adds wishes.
-    pub fn put(&self, wishes: Vec<(K, Option<V>)>) {
+    pub(crate) fn put(&self, wishes: Vec<(K, Option<V>)>) {
         if wishes.is_empty() {
             return;
         }
@@ -43,14 +43,14 @@ impl<K: Ord + Clone, V> Outbox<K, V> {
     }
 
     /// Puts a wish back that was not granted, unless there is a newer one.
-    pub fn put_back(&self, key: K, wish: Option<V>) {
+    pub(crate) fn put_back(&self, key: K, wish: Option<V>) {
         self.lock(|held| {
             held.entry(key).or_insert(wish);
         });
     }
 
     /// Takes all wishes, and waits until there is one.
-    pub async fn take(&self) -> BTreeMap<K, Option<V>> {
+    pub(crate) async fn take(&self) -> BTreeMap<K, Option<V>> {
         loop {
             let news = self.inner.news.notified();
             let wishes = self.lock(std::mem::take);
@@ -62,7 +62,7 @@ impl<K: Ord + Clone, V> Outbox<K, V> {
     }
 
     /// How many wishes wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock(|held| held.len())
     }
 
@@ -73,7 +73,7 @@ impl<K: Ord + Clone, V> Outbox<K, V> {
 }
 
 /// Grants wishes for ever: each batch at once, and after a failure again, later and later.
-pub async fn deliver<K, V, F, G>(outbox: Outbox<K, V>, grant: F)
+pub(crate) async fn deliver<K, V, F, G>(outbox: Outbox<K, V>, grant: F)
 where
     K: Ord + Clone,
     V: Clone,
@@ -103,7 +103,7 @@ where
 
 /// All outboxes of the agent.
 #[derive(Clone, Debug, Default)]
-pub struct Outboxes {
+pub(crate) struct Outboxes {
     /// CiliumEndpoint objects.
     pub endpoints: Outbox<PodKey, EndpointObject>,
     /// Conditions of policies.

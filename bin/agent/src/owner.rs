@@ -22,10 +22,10 @@ const QUEUE: usize = 256;
 const BATCH: usize = 1024;
 
 /// A question or an order, run by the owner.
-pub type Job = Box<dyn FnOnce(&mut Owner) + Send>;
+pub(crate) type Job = Box<dyn FnOnce(&mut Owner) + Send>;
 
 /// What the owner is told.
-pub enum Message {
+pub(crate) enum Message {
     /// Something was learned.
     Learned(Vec<Input>),
     /// Somebody asks.
@@ -34,7 +34,7 @@ pub enum Message {
 
 /// The way to the owner. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     queue: mpsc::Sender<Message>,
 }
 
@@ -43,7 +43,7 @@ impl Handle {
     ///
     /// # Errors
     /// The agent is stopping.
-    pub async fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Owner) -> T + Send + 'static) -> Result<T> {
+    pub(crate) async fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Owner) -> T + Send + 'static) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let run: Job = Box::new(move |owner| {
             // Who asked may have gone in the meantime.
@@ -54,14 +54,14 @@ impl Handle {
     }
 
     /// The queue itself, for watches.
-    pub fn queue(&self) -> mpsc::Sender<Message> {
+    pub(crate) fn queue(&self) -> mpsc::Sender<Message> {
         self.queue.clone()
     }
 }
 
 /// Why an endpoint that somebody waited for did not become ready.
 #[derive(Debug, thiserror::Error)]
-pub enum NotReady {
+pub(crate) enum NotReady {
     /// It was removed.
     #[error("endpoint {id} was removed while its policy was being written")]
     Removed {
@@ -71,7 +71,7 @@ pub enum NotReady {
 }
 
 /// The owner's state.
-pub struct Owner {
+pub(crate) struct Owner {
     /// The control state.
     pub state: State,
     /// The kernel's tables.
@@ -88,13 +88,13 @@ pub struct Owner {
 }
 
 /// Time since boot, as the reconcilers count it.
-pub fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     Duration::from_nanos(loader::monotonic_ns())
 }
 
 impl Owner {
     /// An owner and the way to it.
-    pub fn new(
+    pub(crate) fn new(
         state: State,
         kernel: Kernel,
         files: EndpointFiles,
@@ -108,7 +108,7 @@ impl Owner {
     }
 
     /// Runs until `stop`. What the kernel holds then stays.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) {
         loop {
             let wait = self.kernel.next_run().map_or(Duration::from_secs(1), |at| at.saturating_sub(now()));
             let message = tokio::select! {
@@ -230,7 +230,7 @@ impl Owner {
     }
 
     /// Waits for an endpoint's tables: the answer comes through the receiver, at once if they are written already.
-    pub fn when_ready(&mut self, id: u16) -> oneshot::Receiver<Result<(), NotReady>> {
+    pub(crate) fn when_ready(&mut self, id: u16) -> oneshot::Receiver<Result<(), NotReady>> {
         let (sender, receiver) = oneshot::channel();
         match self.state.endpoint(id).map(|e| e.phase) {
             None => drop(sender.send(Err(NotReady::Removed { id }))),

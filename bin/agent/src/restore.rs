@@ -16,7 +16,7 @@ use types::Labels;
 
 /// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub(crate) struct Stored {
     id: u16,
     container_id: String,
     ifname: String,
@@ -46,7 +46,7 @@ struct Link {
 
 impl Stored {
     /// What is worth keeping of an endpoint.
-    pub fn of(endpoint: &agent_core::Endpoint) -> Self {
+    pub(crate) fn of(endpoint: &agent_core::Endpoint) -> Self {
         let spec = &endpoint.spec;
         Self {
             id: spec.id,
@@ -70,7 +70,7 @@ impl Stored {
     }
 
     /// The endpoint's fixed part, its link, its last identity and labels.
-    pub fn into_parts(self) -> (EndpointSpec, Option<Attachment>, u32, Labels) {
+    pub(crate) fn into_parts(self) -> (EndpointSpec, Option<Attachment>, u32, Labels) {
         let spec = EndpointSpec {
             id: self.id,
             container_id: self.container_id,
@@ -91,13 +91,13 @@ impl Stored {
 
 /// The folder of all endpoints.
 #[derive(Clone, Debug)]
-pub struct EndpointFiles {
+pub(crate) struct EndpointFiles {
     folder: PathBuf,
 }
 
 /// What was found at start.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Readable files.
     pub endpoints: Vec<Stored>,
     /// Files that were set aside, and why.
@@ -106,7 +106,7 @@ pub struct Found {
 
 impl EndpointFiles {
     /// The files below the agent's run directory.
-    pub fn new(run_dir: &Path) -> Self {
+    pub(crate) fn new(run_dir: &Path) -> Self {
         Self { folder: run_dir.join("state") }
     }
 
@@ -114,7 +114,7 @@ impl EndpointFiles {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn write(&self, stored: &Stored) -> Result<()> {
+    pub(crate) fn write(&self, stored: &Stored) -> Result<()> {
         let folder = self.folder.join(stored.id.to_string());
         let path = folder.join("ep_config.json");
         let writing = || format!("cannot write the state of endpoint {} to {}", stored.id, path.display());
@@ -131,7 +131,7 @@ impl EndpointFiles {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn remove(&self, id: u16) -> Result<()> {
+    pub(crate) fn remove(&self, id: u16) -> Result<()> {
         let folder = self.folder.join(id.to_string());
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -145,7 +145,7 @@ impl EndpointFiles {
     ///
     /// # Errors
     /// The folder itself cannot be read.
-    pub fn read(&self) -> Result<Found> {
+    pub(crate) fn read(&self) -> Result<Found> {
         let mut found = Found::default();
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,

@@ -26,7 +26,7 @@ const NAT_PORTS: (u32, u32) = (32_768, 65_535);
 ///
 /// # Errors
 /// Something is missing; the text says what and how to cure it.
-pub fn preflight(config: &Config) -> Result<()> {
+pub(crate) fn preflight(config: &Config) -> Result<()> {
     let report = loader::preflight(&config.paths.bpf_root);
     if !report.is_ok() {
         bail!("this node lacks what the agent needs:\n{report}");
@@ -38,7 +38,7 @@ pub fn preflight(config: &Config) -> Result<()> {
 }
 
 /// The router addresses found on the node, to be kept while they fit.
-pub fn present_routers(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
+pub(crate) fn present_routers(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
     let Some(host) = netlink.find_link(HOST_DEVICE)? else { return Ok(Vec::new()) };
     let addresses = netlink.addresses(Some(host.index))?.into_iter().map(|a| a.net.addr());
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -49,7 +49,7 @@ pub fn present_routers(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
 ///
 /// # Errors
 /// The object cannot be read, or the kernel refuses it.
-pub fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<Object>> {
+pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<Object>> {
     let path = config.paths.lib_dir.join("axoneme.o");
     let bytes = std::fs::read(&path)
         .with_context(|| format!("cannot read the kernel programs {}: are they in the image (--lib-dir)?", path.display()))?;
@@ -116,7 +116,7 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
 ///
 /// # Errors
 /// The tables cannot be read.
-pub fn state(config: &Config, own: Own, object: &Object) -> Result<State> {
+pub(crate) fn state(config: &Config, own: Own, object: &Object) -> Result<State> {
     let settings = Settings {
         node: own.node,
         cluster: config.cluster_name.clone(),
@@ -149,7 +149,7 @@ pub fn state(config: &Config, own: Own, object: &Object) -> Result<State> {
 
 /// A pod that the kernel knows and no file tells of; who it is follows from its address once the pods are listed.
 #[derive(Clone, Debug)]
-pub struct Orphan {
+pub(crate) struct Orphan {
     spec: EndpointSpec,
     attachment: Attachment,
     identity: u32,
@@ -157,7 +157,7 @@ pub struct Orphan {
 
 impl Orphan {
     /// Gives the endpoint back to the state, as the pod that has its address.
-    pub fn adopt(mut self, state: &mut State) {
+    pub(crate) fn adopt(mut self, state: &mut State) {
         let addresses: Vec<IpAddr> = self.spec.addresses().collect();
         let pod = state.pods().find(|p| !p.host_network && p.addresses.iter().any(|a| addresses.contains(a)));
         let Some(pod) = pod else {
@@ -178,7 +178,7 @@ impl Orphan {
 ///
 /// # Errors
 /// Files or tables cannot be read at all.
-pub fn restore(state: &mut State, files: &EndpointFiles, object: &Object, netlink: &mut Netlink) -> Result<Vec<Orphan>> {
+pub(crate) fn restore(state: &mut State, files: &EndpointFiles, object: &Object, netlink: &mut Netlink) -> Result<Vec<Orphan>> {
     let found = files.read()?;
     for (path, reason) in &found.corrupt {
         tracing::error!(set_aside = %path.display(), reason, "the state of an endpoint cannot be read; looking for the pod in the kernel's tables");
@@ -235,7 +235,7 @@ fn orphans(known: &BTreeSet<u16>, object: &Object, netlink: &mut Netlink) -> Res
 }
 
 /// Works off the releases that came while no agent listened.
-pub fn drain_releases(run_dir: &Path, state: &mut State) {
+pub(crate) fn drain_releases(run_dir: &Path, state: &mut State) {
     let folder = run_dir.join("deleteQueue");
     let queue = match api::delete_queue::read(&folder) {
         Ok(queue) => queue,

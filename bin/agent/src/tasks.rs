@@ -1,7 +1,7 @@
 //! Background tasks. Each is a future that runs until the agent stops; the application owns them all.
 
-pub mod events;
-pub mod garbage;
-pub mod links;
-pub mod watches;
-pub mod writers;
+pub(crate) mod events;
+pub(crate) mod garbage;
+pub(crate) mod links;
+pub(crate) mod watches;
+pub(crate) mod writers;

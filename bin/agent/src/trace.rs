@@ -26,7 +26,7 @@ struct Side {
 ///
 /// # Errors
 /// An end that nobody knows.
-pub fn run(owner: &mut Owner, request: &TraceRequest) -> Result<Trace> {
+pub(crate) fn run(owner: &mut Owner, request: &TraceRequest) -> Result<Trace> {
     let source = side(owner, &request.source).context("source")?;
     let destination = side(owner, &request.destination).context("destination")?;
     let mut trace = Trace {

@@ -1,7 +1,7 @@
 //! The option names the agent knows, with their defaults: one table for flags, environment and the ConfigMap.
 
 /// One option.
-pub struct Key {
+pub(super) struct Key {
     /// The name, as in the ConfigMap `cilium-config` and after `--`.
     pub name: &'static str,
     /// The value when nobody sets it.
@@ -15,7 +15,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 }
 
 /// Every option the agent reads.
-pub const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &[
     key("agent-health-port", "9879", "TCP port of /healthz on the loopback address"),
     key("auto-direct-node-routes", "false", "route other nodes' pods directly through their addresses (same L2 network)"),
     key("bpf-ct-global-tcp-max", "524288", "entries of the conntrack table"),
@@ -62,6 +62,6 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The entry of `name`, if the agent knows it.
-pub fn find(name: &str) -> Option<&'static Key> {
+pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
 }

@@ -10,14 +10,14 @@ use super::keys::{self, KEYS};
 
 /// Values by option name, before they are checked.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     values: BTreeMap<String, String>,
     unknown: Vec<String>,
 }
 
 impl Options {
     /// The value of `name`, or its default. Names outside the table read as empty.
-    pub fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         match self.values.get(name) {
             Some(value) => value,
             None => keys::find(name).map_or("", |k| k.default),
@@ -25,7 +25,7 @@ impl Options {
     }
 
     /// Sets `name`, or notes that nobody here knows it.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         if keys::find(name).is_some() {
             self.values.insert(name.to_owned(), value.trim_end_matches(['\n', '\r']).to_owned());
         } else {
@@ -34,12 +34,12 @@ impl Options {
     }
 
     /// Options that were given but mean nothing to this agent.
-    pub fn unknown(&self) -> &[String] {
+    pub(crate) fn unknown(&self) -> &[String] {
         &self.unknown
     }
 
     /// All options with their values in force, for `cilium-dbg status --verbose`.
-    pub fn in_force(&self) -> BTreeMap<String, String> {
+    pub(crate) fn in_force(&self) -> BTreeMap<String, String> {
         KEYS.iter().map(|k| (k.name.to_owned(), self.get(k.name).to_owned())).collect()
     }
 }
@@ -48,7 +48,7 @@ impl Options {
 ///
 /// # Errors
 /// A flag nobody knows, or a folder that cannot be read.
-pub fn gather(
+pub(crate) fn gather(
     args: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Options> {

@@ -21,11 +21,11 @@ const BATCH: usize = 512;
 const MONITOR_BACKLOG: usize = 4096;
 
 /// Takes flows as they come, for example into the observer's ring.
-pub type Sink = Box<dyn FnMut(Vec<Flow>, u64) + Send>;
+pub(crate) type Sink = Box<dyn FnMut(Vec<Flow>, u64) + Send>;
 
 /// The listeners of `cilium-dbg monitor`.
 #[derive(Clone, Debug)]
-pub struct Monitors {
+pub(crate) struct Monitors {
     sender: broadcast::Sender<Arc<Event>>,
 }
 
@@ -37,7 +37,7 @@ impl Default for Monitors {
 
 impl Monitors {
     /// A new listener. It is told when it was too slow.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
         self.sender.subscribe()
     }
 
@@ -47,7 +47,7 @@ impl Monitors {
 }
 
 /// What the event task works with.
-pub struct Events {
+pub(crate) struct Events {
     /// Where the maps are pinned.
     pub bpf_root: std::path::PathBuf,
     /// The ring and the level.
@@ -69,7 +69,7 @@ impl Events {
     ///
     /// # Errors
     /// The ring cannot be read.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let (sender, mut records) = mpsc::channel::<Box<[u8]>>(QUEUE);
         let lost = loader::PerCpu::open(&loader::globals(&self.bpf_root).join(abi::maps::LOST))?;
         let reader = EventReader::start(&self.object.maps.events, lost, move |r| sender.try_send(r.into()).is_ok())?;

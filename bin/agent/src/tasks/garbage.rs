@@ -11,7 +11,7 @@ const CHUNK: usize = 1024;
 const FIRST: Duration = Duration::from_secs(10);
 
 /// Sweeps for ever.
-pub async fn run(object: Arc<Object>) {
+pub(crate) async fn run(object: Arc<Object>) {
     let mut gc = Gc::new(CHUNK);
     let mut interval = FIRST;
     loop {

@@ -44,7 +44,7 @@ impl Burst {
 ///
 /// # Errors
 /// The kernel refuses to list them.
-pub fn node_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
+pub(crate) fn node_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
     let addresses = netlink.addresses(None).context("cannot list the node's addresses")?;
     let visible = |ip: &IpAddr| match ip {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
@@ -57,9 +57,10 @@ pub fn node_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
 ///
 /// # Errors
 /// The kernel's stream of changes ends.
-pub async fn run(mut subscription: Subscription, mut netlink: Netlink, handle: Handle) -> Result<()> {
+pub(crate) async fn run(mut subscription: Subscription, mut netlink: Netlink, handle: Handle) -> Result<()> {
     let fd = rustix::io::dup(&subscription).context("cannot watch the network")?;
-    let readable = AsyncFd::register(fd).context("cannot watch the network")?;
+    #[expect(deprecated, reason = "the replacement is unsafe for types that might close their descriptor; OwnedFd does not")]
+    let readable = AsyncFd::new(fd).context("cannot watch the network")?;
     loop {
         let mut guard = readable.readable().await.context("cannot watch the network")?;
         tokio::time::sleep(DEBOUNCE).await;

@@ -14,7 +14,7 @@ use crate::convert::{self, ApiServers};
 use crate::owner::{Handle, Message};
 
 /// The watches to run, and a view of the state of each.
-pub struct Watches {
+pub(crate) struct Watches {
     /// To be run until the owner is gone.
     pub futures: Vec<BoxFuture<'static, ()>>,
     /// How each is doing.
@@ -22,7 +22,7 @@ pub struct Watches {
 }
 
 /// Sets up all watches; nothing is asked before they run.
-pub fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watches {
+pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watches {
     let mut watches = Watches { futures: Vec::new(), views: Vec::new() };
     let everything = WatchSpec::default;
     let of_node = WatchSpec::fields(format!("spec.nodeName={}", config.node_name));

@@ -19,7 +19,7 @@ use crate::outbox::{Outboxes, deliver};
 use crate::owner::Handle;
 
 /// The writers to run. `node` is this node's underlay address, by which it knows its own endpoint objects.
-pub fn all(clients: &Clients, outboxes: &Outboxes, handle: &Handle, node: String, objects: bool) -> Vec<BoxFuture<'static, ()>> {
+pub(crate) fn all(clients: &Clients, outboxes: &Outboxes, handle: &Handle, node: String, objects: bool) -> Vec<BoxFuture<'static, ()>> {
     let endpoints = {
         let clients = clients.clone();
         deliver(outboxes.endpoints.clone(), move |pod: PodKey, wish: Option<EndpointObject>| {
