@@ -5,6 +5,7 @@
 //! packet; everything else is native. `ABI_VERSION` grows with any change of layout or meaning, and the agent refuses
 //! to adopt pinned maps of another version.
 #![no_std]
+#![expect(missing_docs, reason = "padding, and fields whose names say it all")]
 #![forbid(unsafe_code)]
 
 #[cfg(any(test, feature = "user"))]

@@ -109,6 +109,7 @@ fn words(value: u32) -> [u16; 2] {
     [u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]])]
 }
 
+const VLAN: u32 = 4;
 /// The direct access of the kernel world ends here.
 const FURTHEST: u32 = 512;
 
@@ -254,8 +255,8 @@ impl Env for World<'_> {
         let around = self.node.routes.iter().filter(|route| to.within(&route.base, route.len));
         let Some(route) = around.max_by_key(|route| route.len) else { return ROUTE_STACK };
         *gateway = if route.gateway.is_unspecified() { to } else { route.gateway };
-        // As the kernel's lookup does, the stack gets what does not fit the device.
-        let large = self.length() > self.node.config.native_mtu + L3 && !self.sent.gso;
+        // As the kernel's lookup has it (`is_skb_forwardable`): a VLAN tag is always allowed for.
+        let large = self.length() > self.node.config.native_mtu + L3 + VLAN && !self.sent.gso;
         if large { ROUTE_STACK } else { route.ifindex }
     }
     fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason> {

@@ -1,0 +1,6 @@
+//! The two worlds side by side: one node in the kernel's maps and the same in memory, fed the same packets.
+
+pub mod packets;
+pub mod pair;
+pub mod place;
+pub mod random;
