@@ -46,7 +46,10 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         for full in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
             let wait = backoff.next_wait();
-            assert!(wait <= Duration::from_millis(full) && wait >= Duration::from_millis(full / 2), "{wait:?}");
+            assert!(
+                wait <= Duration::from_millis(full) && wait >= Duration::from_millis(full / 2),
+                "{wait:?}"
+            );
         }
         for _ in 0..100 {
             assert!(backoff.next_wait() <= Duration::from_secs(10));

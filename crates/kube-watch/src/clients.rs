@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::change::Change;
 use crate::error::ConnectError;
 use crate::health::Watched;
-use crate::watch::{self, Watchable, WatchSpec};
+use crate::watch::{self, WatchSpec, Watchable};
 
 /// Where the API server is and who we are. All empty: the pod's service account and environment.
 #[derive(Clone, Debug, Default)]

@@ -102,7 +102,9 @@ impl ApiError {
 /// A client error in one line: the server's own words where it answered.
 pub(crate) fn describe(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) if status.message.is_empty() => format!("{} ({})", status.reason, status.code),
+        kube::Error::Api(status) if status.message.is_empty() => {
+            format!("{} ({})", status.reason, status.code)
+        }
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
         // The text of these repeats their cause.
         other => std::iter::successors(Some(other as &dyn std::error::Error), |error| error.source())

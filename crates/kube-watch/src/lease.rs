@@ -178,7 +178,9 @@ impl Candidate {
                 self.seen = Some((lease.resource_version().unwrap_or_default(), Instant::now()));
                 Ok(Try::Held)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Try::Failed("somebody else was first".to_owned())),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                Ok(Try::Failed("somebody else was first".to_owned()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -198,7 +200,9 @@ impl Candidate {
         };
         match timeout(Duration::from_secs(2), released).await {
             Ok(Ok(())) => tracing::info!(lease = %self.election.name, "lease released"),
-            Ok(Err(error)) => tracing::warn!(lease = %self.election.name, error = describe(&error), "lease not released"),
+            Ok(Err(error)) => {
+                tracing::warn!(lease = %self.election.name, error = describe(&error), "lease not released")
+            }
             Err(_) => tracing::warn!(lease = %self.election.name, "lease not released: no answer"),
         }
     }

@@ -161,9 +161,11 @@ where
         }
         let second = self.list().await?;
         if second.len() > 0 {
-            let kind = &self.health.borrow().kind;
-            tracing::warn!(%kind, objects = second.len(), "the API server sent an empty list and then a full one");
-            self.health.send_modify(|health| health.refuted_empty_lists += 1);
+            self.health.send_modify(|health| {
+                let (kind, objects) = (&health.kind, second.len());
+                tracing::warn!(%kind, objects, "the API server sent an empty list and then a full one");
+                health.refuted_empty_lists += 1;
+            });
         }
         Ok(second)
     }
@@ -340,7 +342,7 @@ where
         let failures = self.backoff.failures();
         self.health.send_modify(|health| {
             // One line at the start of an outage, and one now and then.
-            if health.failures == 0 || failures % 32 == 0 {
+            if health.failures == 0 || failures.is_multiple_of(32) {
                 tracing::warn!(kind = %health.kind, verb, failures, %error, "the API server does not answer; trying on");
             }
             health.connected = false;
@@ -364,9 +366,10 @@ fn failure(error: &kube::Error) -> End {
         kube::Error::Api(status) if status.code == 410 || matches!(&*status.reason, "Expired" | "Gone") => {
             End::Forgotten
         }
-        other => {
-            End::Failed { error: describe(other), answered: matches!(other, kube::Error::Api(_) | kube::Error::SerdeError(_)) }
-        }
+        other => End::Failed {
+            error: describe(other),
+            answered: matches!(other, kube::Error::Api(_) | kube::Error::SerdeError(_)),
+        },
     }
 }
 

@@ -44,8 +44,14 @@ impl Scoped for ClusterResourceScope {
 }
 
 /// Kinds that can be written here.
-pub trait Object: Resource<DynamicType = (), Scope: Scoped> + Clone + Debug + DeserializeOwned + Serialize {}
-impl<K: Resource<DynamicType = (), Scope: Scoped> + Clone + Debug + DeserializeOwned + Serialize> Object for K {}
+pub trait Object:
+    Resource<DynamicType = (), Scope: Scoped> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
+impl<K: Resource<DynamicType = (), Scope: Scoped> + Clone + Debug + DeserializeOwned + Serialize> Object
+    for K
+{
+}
 
 /// How a creation ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +96,12 @@ impl Clients {
     /// [`ApiError`]; `is_already_exists` when there is one.
     pub async fn create<K: Object>(&self, object: &K) -> Result<K, ApiError> {
         let key = Key::of(object);
-        request::<K, _>("create", &key.to_string(), self.api::<K>(&key).create(&PostParams::default(), object)).await
+        request::<K, _>(
+            "create",
+            &key.to_string(),
+            self.api::<K>(&key).create(&PostParams::default(), object),
+        )
+        .await
     }
 
     /// Creates an object, or returns the one that has its name.
@@ -114,7 +125,8 @@ impl Clients {
         let key = Key::of(object);
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(without_server_fields(object));
-        request::<K, _>("apply", &key.to_string(), self.api::<K>(&key).patch(&key.name, &params, &patch)).await
+        request::<K, _>("apply", &key.to_string(), self.api::<K>(&key).patch(&key.name, &params, &patch))
+            .await
     }
 
     /// As [`Clients::apply`], for the status of kinds that have it apart (nodes and policies; not endpoints).
@@ -126,7 +138,8 @@ impl Clients {
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(without_server_fields(object));
         let api = self.api::<K>(&key);
-        request::<K, _>("apply the status of", &key.to_string(), api.patch_status(&key.name, &params, &patch)).await
+        request::<K, _>("apply the status of", &key.to_string(), api.patch_status(&key.name, &params, &patch))
+            .await
     }
 
     /// Changes an object by a JSON merge patch.
@@ -135,8 +148,12 @@ impl Clients {
     /// [`ApiError`].
     pub async fn merge<K: Object>(&self, key: &Key, patch: &Value) -> Result<K, ApiError> {
         let params = PatchParams::default();
-        request::<K, _>("patch", &key.to_string(), self.api::<K>(key).patch(&key.name, &params, &Patch::Merge(patch)))
-            .await
+        request::<K, _>(
+            "patch",
+            &key.to_string(),
+            self.api::<K>(key).patch(&key.name, &params, &Patch::Merge(patch)),
+        )
+        .await
     }
 
     /// Deletes an object, if it still is the one meant: `uid` and `version` are checked where they are given.
@@ -144,7 +161,12 @@ impl Clients {
     ///
     /// # Errors
     /// [`ApiError`]; `is_conflict` when the object is another one by now.
-    pub async fn delete<K: Object>(&self, key: &Key, uid: Option<&str>, version: Option<&str>) -> Result<(), ApiError> {
+    pub async fn delete<K: Object>(
+        &self,
+        key: &Key,
+        uid: Option<&str>,
+        version: Option<&str>,
+    ) -> Result<(), ApiError> {
         let params = DeleteParams {
             preconditions: (uid.is_some() || version.is_some()).then(|| Preconditions {
                 uid: uid.map(str::to_owned),
@@ -152,7 +174,8 @@ impl Clients {
             }),
             ..DeleteParams::default()
         };
-        match request::<K, _>("delete", &key.to_string(), self.api::<K>(key).delete(&key.name, &params)).await {
+        match request::<K, _>("delete", &key.to_string(), self.api::<K>(key).delete(&key.name, &params)).await
+        {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
@@ -163,7 +186,10 @@ impl Clients {
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn create_identity(&self, identity: &CiliumIdentity) -> Result<Created<CiliumIdentity>, ApiError> {
+    pub async fn create_identity(
+        &self,
+        identity: &CiliumIdentity,
+    ) -> Result<Created<CiliumIdentity>, ApiError> {
         self.create_or_get(identity).await
     }
 
@@ -178,14 +204,17 @@ impl Clients {
     ) -> Result<bool, ApiError> {
         let conditions = policy.status().map(|status| status.conditions.as_slice()).unwrap_or_default();
         if let Some(now) = conditions.iter().find(|now| now.kind == condition.kind) {
-            if (&now.status, &now.message, &now.reason) == (&condition.status, &condition.message, &condition.reason) {
+            if (&now.status, &now.message, &now.reason)
+                == (&condition.status, &condition.message, &condition.reason)
+            {
                 return Ok(false);
             }
             if now.status == condition.status {
                 condition.last_transition_time.clone_from(&now.last_transition_time);
             }
         }
-        let mut all: Vec<_> = conditions.iter().filter(|other| other.kind != condition.kind).cloned().collect();
+        let mut all: Vec<_> =
+            conditions.iter().filter(|other| other.kind != condition.kind).cloned().collect();
         all.push(condition);
         let key = Key::of(policy);
         let patch = Patch::Merge(json!({ "status": { "conditions": all } }));
@@ -242,16 +271,24 @@ impl Clients {
         // Conditions are merged by their type.
         let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
         let api = self.api::<Node>(&key);
-        request::<Node, _>("patch the status of", node, api.patch_status(node, &PatchParams::default(), &patch))
-            .await
-            .map(drop)
+        request::<Node, _>(
+            "patch the status of",
+            node,
+            api.patch_status(node, &PatchParams::default(), &patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Registers a custom resource, unless one with a newer schema is there; tells whether it wrote.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn register_crd(&self, manager: &str, crd: &CustomResourceDefinition) -> Result<bool, ApiError> {
+    pub async fn register_crd(
+        &self,
+        manager: &str,
+        crd: &CustomResourceDefinition,
+    ) -> Result<bool, ApiError> {
         let version = |crd: &CustomResourceDefinition| {
             crd.labels().get(SCHEMA_VERSION_LABEL).map_or_else(Vec::new, |text| version_parts(text))
         };

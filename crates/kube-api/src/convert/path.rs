@@ -63,7 +63,7 @@ pub(crate) struct Refused {
 impl Refused {
     /// Names the object.
     pub(crate) fn of(self, object: PolicyOrigin) -> ConvertError {
-        ConvertError { object, path: self.path, problem: self.problem }
+        ConvertError { object: Box::new(object), path: self.path, problem: self.problem }
     }
 }
 
@@ -72,7 +72,7 @@ impl Refused {
 #[error("apply {object}: {path}")]
 pub struct ConvertError {
     /// The object.
-    pub object: PolicyOrigin,
+    pub object: Box<PolicyOrigin>,
     /// The part that is at fault: `spec.ingress[0].toPorts[1].ports[0].port`.
     pub path: String,
     /// What is wrong with it.
