@@ -5,6 +5,7 @@ use api::Mac;
 use api::cni::AllocateResponse;
 use ipnet::IpNet;
 use netlink::{NetNs, Netlink, NetlinkError, Route, VethEnd, sysctl};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 
 /// Index of loopback in every namespace (`LOOPBACK_IFINDEX`).
@@ -41,9 +42,10 @@ pub(crate) fn create(
     ifname: &str,
     namespace: &NetNs,
 ) -> Result<Devices, Failure> {
-    let bytes = |mac: Option<Mac>| mac.map(|mac| mac.0);
-    let outer = VethEnd { name: &pod.host_ifname, mac: bytes(pod.host_mac), mtu: pod.mtu };
-    let inner = VethEnd { name: ifname, mac: bytes(pod.mac), mtu: pod.mtu };
+    // Chosen here, so that nobody has to enter the pod only to read what the kernel has drawn.
+    let (mac, host_mac) = (pod.mac.unwrap_or_else(draw_mac), pod.host_mac.unwrap_or_else(draw_mac));
+    let outer = VethEnd { name: &pod.host_ifname, mac: Some(host_mac.0), mtu: pod.mtu };
+    let inner = VethEnd { name: ifname, mac: Some(mac.0), mtu: pod.mtu };
     let mut result = host.create_veth(&outer, &inner, Some(namespace));
     if result.as_ref().is_err_and(NetlinkError::is_existing)
         && host.delete_link(&pod.host_ifname).map_err(|error| kernel(&error))?
@@ -52,31 +54,30 @@ pub(crate) fn create(
     }
     result.map_err(|error| kernel(&error))?;
     // From here on the pair is there, and the caller takes it away when anything fails.
-    describe(host, &pod.host_ifname, ifname, namespace).inspect_err(|_| {
-        let _ = host.delete_link(&pod.host_ifname);
-    })
+    match prepare_host_end(host, &pod.host_ifname) {
+        Ok(host_ifindex) => Ok(Devices { host_ifindex, host_mac, mac }),
+        Err(error) => {
+            // The first failure is the one to tell.
+            let _ = host.delete_link(&pod.host_ifname);
+            Err(kernel(&error))
+        }
+    }
 }
 
-fn describe(
-    host: &mut Netlink,
-    host_ifname: &str,
-    ifname: &str,
-    namespace: &NetNs,
-) -> Result<Devices, Failure> {
-    let no_mac =
-        || Failure::new(Code::Io, format!("the pair {host_ifname} - {ifname} has no hardware addresses"));
-    let outer = host.link(host_ifname).map_err(|error| kernel(&error))?;
-    let inner =
-        Netlink::open_in(namespace).and_then(|mut pod| pod.link(ifname)).map_err(|error| kernel(&error))?;
+/// Settings of the outer end; returns its index.
+fn prepare_host_end(host: &mut Netlink, name: &str) -> Result<u32, NetlinkError> {
     // Replies come from wherever routing says; the programs on the device check sources, and do it by policy.
-    sysctl::set_ipv4(host_ifname, "rp_filter", "0").map_err(|error| kernel(&error))?;
+    sysctl::set_ipv4(name, "rp_filter", "0")?;
     // Nobody speaks to the host's end itself: no link-local address, no multicast noise.
-    sysctl::set_ipv6(host_ifname, "addr_gen_mode", "1").map_err(|error| kernel(&error))?;
-    Ok(Devices {
-        host_ifindex: outer.index,
-        host_mac: Mac(outer.mac.ok_or_else(no_mac)?),
-        mac: Mac(inner.mac.ok_or_else(no_mac)?),
-    })
+    sysctl::set_ipv6(name, "addr_gen_mode", "1")?;
+    Ok(host.link(name)?.index)
+}
+
+/// A random unicast address, marked as locally administered. The keys of the standard library's hash tables are the
+/// kernel's random bits, 64 of which come out here.
+fn draw_mac() -> Mac {
+    let [a, b, c, d, e, f, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
 }
 
 /// Sets the inner end up: addresses, routes, and the gateway as a neighbour that is never asked for.
