@@ -58,10 +58,15 @@ impl Election {
                 () = candidate.turn(&leading) => {}
             }
         }
-        if leading.send_replace(false) {
+        if say(&leading, false) {
             candidate.release().await;
         }
     }
+}
+
+/// Says whether we lead; returns whether that is news, and wakes nobody if not.
+fn say(leading: &watch::Sender<bool>, leads: bool) -> bool {
+    leading.send_if_modified(|now| std::mem::replace(now, leads) != leads)
 }
 
 struct Candidate {
@@ -99,19 +104,19 @@ impl Candidate {
         match outcome {
             Try::Held => {
                 self.renewed = Some(started);
-                if !leading.send_replace(true) {
+                if say(leading, true) {
                     tracing::info!(lease = %name, "leading");
                 }
             }
             Try::Other(holder) => {
                 self.renewed = None;
-                if leading.send_replace(false) {
+                if say(leading, false) {
                     tracing::warn!(lease = %name, %holder, "no longer leading: somebody else holds the lease");
                 }
             }
             Try::Failed(error) => {
                 let late = self.step_down_at().is_none_or(|at| at <= Instant::now());
-                if late && leading.send_replace(false) {
+                if late && say(leading, false) {
                     tracing::warn!(lease = %name, %error, "no longer leading: the lease could not be renewed in time");
                     self.renewed = None;
                 } else {
