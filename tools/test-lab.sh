@@ -68,7 +68,7 @@ check "the outside sees the node's address" is "$($LAB exec n1 "$ROOT/target/$TA
   connect '[2001:db8::10]:80' -o json | jq -r .seen_as | sed 's/:[0-9]*$//')" "[fd00:31::11]"
 check "no pod network in the outside" bash -c "! $LAB exec world ip route get $(ip_of a 0)"
 check "names, through kube-proxy" inside a nslookup kubernetes.default.svc.cluster.local 10.96.0.10
-check "API server through its service" inside a probe connect 10.96.0.1:443 --timeout 1
+check "API server through its service" inside a probe connect 10.96.0.1:443 --handshake
 check "connections that last" inside a probe hold "$(ip_of b 0):80" --seconds 1
 check "a closed port is told apart" bash -c "$LAB kubectl exec a -- probe connect $(ip_of b 0):81 | grep refused"
 check "own cgroups" is "$($LAB exec n1 sed -n '/^0::/p' /proc/self/cgroup)" "0::/init"

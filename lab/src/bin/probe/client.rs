@@ -64,10 +64,14 @@ pub(crate) fn outcome(error: Errno) -> String {
     }
 }
 
-/// Connects and asks who we are.
-pub(crate) fn connect(to: SocketAddr, source: Option<u16>, limit: Duration) -> Answer {
+/// Connects and, unless the handshake is enough, asks who we are.
+pub(crate) fn connect(to: SocketAddr, source: Option<u16>, handshake: bool, limit: Duration) -> Answer {
     let start = Instant::now();
-    Answer::new(start, ask(to, source, limit))
+    let result = match handshake {
+        true => connect_from(to, source, limit).map(|_| String::new()),
+        false => ask(to, source, limit),
+    };
+    Answer::new(start, result)
 }
 
 fn ask(to: SocketAddr, source: Option<u16>, limit: Duration) -> Result<String, Errno> {

@@ -101,7 +101,7 @@ pub(crate) fn flood(load: &crate::Load) -> Result<bool> {
     let mut last = String::new();
     while start.elapsed() < Duration::from_secs_f64(load.seconds) {
         let at_us = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
-        let outcome = client::connect(load.to, None, limit).outcome;
+        let outcome = client::connect(load.to, None, false, limit).outcome;
         account.attempts += 1;
         *account.outcomes.entry(outcome.clone()).or_default() += 1;
         if outcome != last {

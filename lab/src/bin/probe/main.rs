@@ -106,6 +106,9 @@ struct Once {
     /// Source port
     #[arg(long)]
     source_port: Option<u16>,
+    /// A TCP handshake is answer enough: for servers that are not ours
+    #[arg(long)]
+    handshake: bool,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -173,7 +176,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Pause => serve::pause(),
         Command::Serve { tcp, udp, inline, cpu } => serve::serve(&tcp, &udp, &inline, cpu),
         Command::Connect(o) => {
-            let answer = client::connect(o.to, o.source_port, Duration::from_millis(o.timeout));
+            let answer = client::connect(o.to, o.source_port, o.handshake, Duration::from_millis(o.timeout));
             answer.print(o.to, o.output.output)
         }
         Command::Udp(o) => {
