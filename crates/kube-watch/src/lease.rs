@@ -94,7 +94,9 @@ impl Candidate {
     async fn turn(&mut self, leading: &watch::Sender<bool>) {
         // The time of the request's start counts: the server may have seen it then.
         let started = Instant::now();
-        let until = self.step_down_at().unwrap_or(started + self.election.renew_deadline);
+        // A request that is lost must leave time for another before the lead is.
+        let patience = started + self.election.renew_deadline / 3;
+        let until = self.step_down_at().map_or(patience, |at| at.min(patience));
         let outcome = match timeout_at(until, self.try_once()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Try::Failed(describe(&error)),
