@@ -71,7 +71,8 @@ fn fatal(error: &anyhow::Error) -> ExitCode {
 
 fn log(options: &Options, config: &Config) {
     let level = if config.debug { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What the object's relocation has to say is of no use to anybody here.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},aya_obj=info,aya=info,hyper=info,hyper_util=info,kube_client=info,tower=info,h2=info,rustls=info")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), options = ?options.in_force(), "cilium-agent");
     if !options.unknown().is_empty() {
