@@ -83,6 +83,28 @@ pub struct Event {
 } size 48
 }
 
+impl Event {
+    /// All zeros.
+    pub const EMPTY: Event = Event {
+        time: 0,
+        source_identity: 0,
+        destination_identity: 0,
+        cookie: 0,
+        ifindex: 0,
+        length: 0,
+        source_endpoint: 0,
+        destination_endpoint: 0,
+        kind: 0,
+        code: 0,
+        reason: 0,
+        flags: 0,
+        matched: 0,
+        _pad: [0; 3],
+        policy_endpoint: 0,
+        captured: 0,
+    };
+}
+
 /// The packet is IPv6.
 pub const IPV6: u8 = 1;
 /// The verdict is about a packet that leaves the pod (egress).

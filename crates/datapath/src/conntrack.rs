@@ -190,6 +190,7 @@ fn ask(work: &mut Work, reply: bool, report: bool) {
     work.decision = Decision {
         reply: u32::from(reply),
         report: u32::from(report),
+        egress: 0,
         cookie: [0; 2],
         audited: 0,
         masquerade: 0,
@@ -207,7 +208,8 @@ pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         return Ok(());
     }
     if client != 0 {
-        opinion(env, work, true)?;
+        work.decision.egress = 1;
+        env.part(Part::Opinion, work)?;
         let (to, identity) = if reply {
             (&work.packet.source, work.sender.identity)
         } else {
@@ -216,15 +218,16 @@ pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         work.decision.masquerade = u32::from(server == 0 && masqueraded(env, to, identity));
     }
     if server != 0 {
-        opinion(env, work, false)?;
+        work.decision.egress = 0;
+        env.part(Part::Opinion, work)?;
     }
     Ok(())
 }
 
 /// The opinion of the client's policy (egress) or the server's (ingress).
 #[inline(always)]
-fn opinion<E: Env>(env: &mut E, work: &mut Work, egress: bool) -> Result<(), DropReason> {
-    let reply = work.decision.reply != 0;
+pub fn opinion<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let (reply, egress) = (work.decision.reply != 0, work.decision.egress != 0);
     let service = Service::of(&work.packet, reply);
     // The pod that is asked stands at the packet's sending end, or at the other.
     let sending = egress != reply;
@@ -239,7 +242,7 @@ fn opinion<E: Env>(env: &mut E, work: &mut Work, egress: bool) -> Result<(), Dro
     }
     work.decision.cookie[usize::from(egress)] = opinion.cookie;
     if opinion.enforced && (work.decision.report != 0 || opinion.denied.is_some()) {
-        trace::verdict(env, work, &opinion, egress, reply);
+        trace::verdict(env, work, &opinion);
     }
     match opinion.denied {
         None => Ok(()),

@@ -45,7 +45,7 @@ pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             let home = home(&work.packet, &work.nat);
             env.put_nat(&back(&work.packet, &work.nat), &home, true);
         }
-        None => allocate(env, work, now)?,
+        None => env.part(Part::Allocate, work)?,
     }
     if work.nat.tracked_only != 0 { Ok(()) } else { env.part(Part::RewriteSource, work) }
 }
@@ -76,43 +76,44 @@ fn home(packet: &Packet, value: &NatValue) -> NatValue {
     }
 }
 
-/// Keeps the port if it is in range and free, else takes one at random and counts up from there.
+/// Finds a free port: the packet's own if it is in range, else a random one, then one after the other.
 #[inline(always)]
-fn allocate<E: Env>(env: &mut E, work: &mut Work, now: u64) -> Result<(), DropReason> {
+pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let echo = matches!(work.packet.protocol, protocol::ICMP | protocol::ICMPV6);
-    let (low, high) =
-        if echo { (0, 0xffff) } else { (env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff) };
+    work.ports = if echo { [0, 0xffff] } else { [env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff] };
+    let [low, high] = work.ports;
     let wanted = u32::from(u16::from_be(work.packet.source_port));
-    let own = work.own != 0;
     let first = low + scale(env.random(), high.wrapping_sub(low).wrapping_add(1));
-    let mut port = if own || (wanted >= low && wanted <= high) { wanted } else { first };
+    let keep = work.own != 0 || (wanted >= low && wanted <= high);
+    work.port = [if keep { wanted } else { first }, first];
     work.nat.addr = if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
-    work.nat.used = now;
+    work.nat.used = env.now();
+    // Nothing but the count lives across a turn, so that the verifier walks few instructions for each.
     let mut tries = 0;
     while tries < PORT_TRIES {
-        work.nat.port = (port as u16).to_be();
-        work.nat.tracked_only = u16::from(own && port == wanted);
         if env.part(Part::TakePort, work).is_ok() {
             return Ok(());
-        }
-        port = if tries == 0 { first } else { port + 1 };
-        if port > high {
-            port = low;
         }
         tries += 1;
     }
     Err(DropReason::NoNatMapping)
 }
 
-/// Takes the port of `work.nat` for this packet's connection, unless another has it towards the same peer.
+/// Takes the next port for this packet's connection, unless another has it towards the same peer.
 #[inline(always)]
 pub fn take_port<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let ([port, first], [low, high]) = (work.port, work.ports);
+    let wanted = u32::from(u16::from_be(work.packet.source_port));
+    work.nat.port = (port as u16).to_be();
+    work.nat.tracked_only = u16::from(work.own != 0 && port == wanted);
     let home = home(&work.packet, &work.nat);
-    if !env.put_nat(&back(&work.packet, &work.nat), &home, true) {
-        return Err(DropReason::NoNatMapping);
+    if env.put_nat(&back(&work.packet, &work.nat), &home, true) {
+        env.put_nat(&key(&work.packet, OUT), &work.nat, false);
+        return Ok(());
     }
-    env.put_nat(&key(&work.packet, OUT), &work.nat, false);
-    Ok(())
+    let next = if port == wanted && first != wanted { first } else { port + 1 };
+    work.port[0] = if next > high { low } else { next };
+    Err(DropReason::NoNatMapping)
 }
 
 /// A number below `range` from a random one, without division (Lemire).

@@ -19,13 +19,17 @@ pub enum Part {
     Receiver,
     /// Policy at both ends.
     Decide,
+    /// Policy at one end, as `work.decision.egress` says.
+    Opinion,
     /// Find or make the flow.
     Track,
     /// Answer ARP and neighbour solicitations of a pod.
     Neighbour,
     /// Masquerade.
     Leave,
-    /// Take one port for masquerading, if it is free.
+    /// Find a free port for masquerading.
+    Allocate,
+    /// Take one port, if it is free.
     TakePort,
     /// Rewrite the packet's source as `work.nat` says.
     RewriteSource,
@@ -33,6 +37,8 @@ pub enum Part {
     RewriteDestination,
     /// Undo it for an answer.
     ComeBack,
+    /// Report `work.event`.
+    Emit,
     /// Report that the packet passed.
     Passed,
     /// Slow path of a packet from a pod.
@@ -56,18 +62,21 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
             crate::side::destination(env, work);
             Ok(())
         }
+        Part::Opinion => conntrack::opinion(env, work),
         Part::Decide => conntrack::decide(env, work),
         Part::Track => conntrack::track(env, work),
         Part::Neighbour => neighbour::answer(env, work),
         Part::Leave => nat::leave(env, work),
+        Part::Allocate => nat::allocate(env, work),
         Part::TakePort => nat::take_port(env, work),
         Part::RewriteSource => nat::rewrite(env, work, nat::Half::Source),
         Part::RewriteDestination => nat::rewrite(env, work, nat::Half::Destination),
         Part::ComeBack => nat::come_back(env, work),
-        Part::Passed => {
-            trace::passed(env, work);
+        Part::Emit => {
+            env.emit(&mut work.event);
             Ok(())
         }
+        Part::Passed => trace::passed(env, work),
         Part::FromPod => entry::pod_slow(env, work),
         Part::FromNetdev => entry::netdev_slow(env, work),
         Part::FromOverlay => entry::overlay_slow(env, work),

@@ -6,13 +6,14 @@ use abi::{DropReason, End, Event, EventKind, TracePoint, TraceReason};
 
 use crate::env::Env;
 use crate::packet;
+use crate::parts::Part;
 use crate::policy::Opinion;
 use crate::work::Work;
 
-/// An event about the packet in hand, from its sender to its receiver.
+/// Starts an event about the packet in hand, from its sender to its receiver.
 #[inline(always)]
-fn event(work: &Work, kind: EventKind) -> Event {
-    Event {
+fn start(work: &mut Work, kind: EventKind) {
+    work.event = Event {
         source_identity: work.sender.identity,
         destination_identity: work.receiver.identity,
         source_endpoint: work.sender.end.endpoint,
@@ -20,8 +21,8 @@ fn event(work: &Work, kind: EventKind) -> Event {
         kind: kind as u8,
         reason: TraceReason::Unknown as u8,
         flags: if work.packet.is(packet::IPV6) { IPV6 } else { 0 },
-        ..Event::default()
-    }
+        ..Event::EMPTY
+    };
 }
 
 /// Where a packet is about to be, by the way it goes.
@@ -37,38 +38,41 @@ const fn point(end: &End) -> TracePoint {
 
 /// Tells that the packet is on its way to its receiver.
 #[inline(always)]
-pub fn passed<E: Env>(env: &mut E, work: &Work) {
+pub fn passed<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if env.monitor() == 0 {
-        return;
+        return Ok(());
     }
-    let mut event = event(work, EventKind::Trace);
-    event.code = point(&work.receiver.end) as u8;
-    event.reason = work.reason as u8;
-    env.emit(&mut event);
+    start(work, EventKind::Trace);
+    work.event.code = point(&work.receiver.end) as u8;
+    work.event.reason = work.reason as u8;
+    env.part(Part::Emit, work)
 }
 
 /// Tells that the packet was dropped.
 #[inline(always)]
-pub fn dropped<E: Env>(env: &mut E, work: &Work, reason: DropReason, egress: bool) {
+pub fn dropped<E: Env>(env: &mut E, work: &mut Work, reason: DropReason, egress: bool) {
     env.count(reason as u8, egress);
     if env.monitor() == 0 {
         return;
     }
-    let mut event = event(work, EventKind::Drop);
-    event.code = reason as u8;
+    start(work, EventKind::Drop);
+    work.event.code = reason as u8;
     if egress {
-        event.flags |= EGRESS;
+        work.event.flags |= EGRESS;
     }
-    env.emit(&mut event);
+    // A report that finds no room is counted as lost; the packet is dropped either way.
+    let _ = env.part(Part::Emit, work);
 }
 
 /// Tells what policy said about the packet's flow; source and destination are those of the flow's first packet.
 #[inline(always)]
-pub fn verdict<E: Env>(env: &mut E, work: &Work, opinion: &Opinion, egress: bool, reply: bool) {
+pub fn verdict<E: Env>(env: &mut E, work: &mut Work, opinion: &Opinion) {
     if env.monitor() == 0 {
         return;
     }
-    let mut event = event(work, EventKind::PolicyVerdict);
+    let (egress, reply) = (work.decision.egress != 0, work.decision.reply != 0);
+    start(work, EventKind::PolicyVerdict);
+    let event = &mut work.event;
     event.code = match opinion.denied {
         Some(reason) => reason as u8,
         None => 0,
@@ -84,5 +88,6 @@ pub fn verdict<E: Env>(env: &mut E, work: &Work, opinion: &Opinion, egress: bool
     if opinion.audited {
         event.flags |= AUDITED;
     }
-    env.emit(&mut event);
+    // A report that finds no room is counted as lost.
+    let _ = env.part(Part::Emit, work);
 }

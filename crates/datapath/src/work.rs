@@ -1,6 +1,6 @@
 //! What is known of the packet in hand.
 
-use abi::{Addr, Flow, FlowKey, NatValue, TraceReason};
+use abi::{Addr, Event, Flow, FlowKey, NatValue, TraceReason};
 
 use crate::env::{Action, TunnelKey, Verdict};
 use crate::packet::Packet;
@@ -39,6 +39,12 @@ pub struct Work {
     pub own: u32,
     /// The masquerade entry at hand.
     pub nat: NatValue,
+    /// The port to try for it, and the first to try after the packet's own (host order).
+    pub port: [u32; 2],
+    /// First and last port that may be tried (host order).
+    pub ports: [u32; 2],
+    /// The event at hand.
+    pub event: Event,
     /// Room to build a new flow in.
     pub flow: Flow,
 }
@@ -51,6 +57,8 @@ pub struct Decision {
     pub reply: u32,
     /// 1: the flow is new, so tell the verdicts.
     pub report: u32,
+    /// 1: the client's policy is asked, 0: the server's.
+    pub egress: u32,
     /// Rule cookies: `[0]` at the receiver (ingress), `[1]` at the sender (egress).
     pub cookie: [u32; 2],
     /// 1: allowed only because of an audit.
@@ -67,7 +75,7 @@ impl Work {
             inner: Packet::EMPTY,
             key: FlowKey { addr: [Addr::UNSPECIFIED; 2], port: [0; 2], protocol: 0, _pad: [0; 3] },
             from: 0,
-            decision: Decision { reply: 0, report: 0, cookie: [0; 2], audited: 0, masquerade: 0 },
+            decision: Decision { reply: 0, report: 0, egress: 0, cookie: [0; 2], audited: 0, masquerade: 0 },
             sender: Side::remote(0),
             receiver: Side::remote(0),
             tunnel: TunnelKey { identity: 0, remote: Addr::UNSPECIFIED },
@@ -77,6 +85,9 @@ impl Work {
             hop: 1,
             own: 0,
             nat: NatValue { addr: Addr::UNSPECIFIED, used: 0, port: 0, tracked_only: 0, _pad: 0 },
+            port: [0; 2],
+            ports: [0; 2],
+            event: Event::EMPTY,
             flow: Flow::EMPTY,
         }
     }
