@@ -142,8 +142,13 @@ impl Spec {
         let one = |name: String, role, host| Machine { name, role, host };
         let mut all = vec![one("cp".into(), Role::ControlPlane, 10), one("world".into(), Role::World, 100)];
         all.extend(self.nodes());
-        all.extend((1..=self.thin).map(|i| one(format!("t{i}"), Role::Thin, 100 + i)));
+        all.extend(self.thin_nodes());
         all
+    }
+
+    /// The nodes without a kubelet.
+    pub(crate) fn thin_nodes(&self) -> Vec<Machine> {
+        (1..=self.thin).map(|i| Machine { name: format!("t{i}"), role: Role::Thin, host: 100 + i }).collect()
     }
 
     /// The nodes with a kubelet.

@@ -192,6 +192,9 @@ fn describe(lab: &Lab, spec: &Spec, machine: &Machine, dir: &Path) -> Result<Mac
         files.extend(crate::node::files(spec, machine));
         links = crate::node::cni_links()?;
     }
+    if machine.role == Role::Thin {
+        links.push(("/opt/cni/bin/cilium-cni".into(), own_binary("cilium-cni")?));
+    }
     Ok(MachineSpec {
         hostname: machine.name.clone(),
         dir: dir.to_owned(),

@@ -18,6 +18,7 @@ mod machine;
 mod net;
 mod node;
 mod pki;
+mod pod;
 mod report;
 mod run;
 mod status;
@@ -88,6 +89,13 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Pods of thin nodes (those of full nodes are made with `lab kubectl`)
+    Pod {
+        #[command(subcommand)]
+        what: PodCommand,
+    },
+    #[command(name = thin::HEARTBEAT, hide = true)]
+    Heartbeat,
     #[command(name = init::STAGE_1, hide = true)]
     MachineStart { spec: PathBuf },
     #[command(name = init::STAGE_2, hide = true)]
@@ -136,6 +144,37 @@ enum ImageCommand {
     Load,
 }
 
+#[derive(Subcommand)]
+enum PodCommand {
+    /// Make a pod that serves TCP 80, 8080, 7000 and UDP 53; prints its addresses
+    Add {
+        /// Thin node
+        node: String,
+        /// NAME or NAMESPACE/NAME
+        pod: String,
+        /// Label of the pod
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Remove a pod
+    Del {
+        /// Thin node
+        node: String,
+        /// NAME or NAMESPACE/NAME
+        pod: String,
+    },
+    /// Run a command in a pod's network namespace
+    Exec {
+        /// Thin node
+        node: String,
+        /// NAME or NAMESPACE/NAME
+        pod: String,
+        /// Command and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Output {
     Text,
@@ -170,6 +209,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let spec = Spec { chart_values: absolute(values)?, chart_set: set, ..lab.spec()? };
             addons::install_chart(&lab, &spec)?;
         }
+        Command::Pod { what } => return pods(&lab, what),
+        Command::Heartbeat => thin::heartbeat(&lab)?,
         Command::MachineStart { spec } => init::stage_1(&spec)?,
         Command::MachineInit { spec } => init::stage_2(&spec)?,
     }
@@ -208,6 +249,26 @@ fn exec(lab: &Lab, name: &str, command: &[OsString]) -> Result<ExitCode> {
     // In the machine's cgroup too: what is attached to it must see this process.
     cgroup::join(&cgroup::existing(&lab.cgroup(), name)?)?;
     Err(inside.exec()).with_context(|| format!("cannot run {}", command[0].to_string_lossy()))
+}
+
+fn pods(lab: &Lab, what: PodCommand) -> Result<ExitCode> {
+    match what {
+        PodCommand::Add { node, pod, labels } => {
+            for address in pod::Pod::new(lab, &node, &pod)?.add(&labels)? {
+                report::say(address);
+            }
+        }
+        PodCommand::Del { node, pod } => pod::Pod::new(lab, &node, &pod)?.delete()?,
+        PodCommand::Exec { node, pod, command } => {
+            let pod = pod::Pod::new(lab, &node, &pod)?;
+            let mut inside = pod.command(&command[0])?;
+            inside.args(&command[1..]);
+            cgroup::join(&cgroup::existing(&lab.cgroup(), pod.node())?)?;
+            return Err(inside.exec())
+                .with_context(|| format!("cannot run {}", command[0].to_string_lossy()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {

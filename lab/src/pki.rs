@@ -138,7 +138,8 @@ fn kubeconfig(dir: &Path, file: &str, user: &str) -> Result<()> {
     secret(&dir.join(format!("{file}.conf")), &serde_json::to_string_pretty(&config)?)
 }
 
-fn secret(path: &PathBuf, text: &str) -> Result<()> {
+/// Writes a file that only root may read.
+pub(crate) fn secret(path: &PathBuf, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::File::options()
