@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -47,7 +47,7 @@ pub(crate) fn start(lab: &Lab, spec: &Spec, nodes: &[(&Machine, &Handle)]) -> Re
 }
 
 /// Starts the agent of a node, also after it was ended.
-fn start_agent(machine: &Machine, handle: &Handle, config: &PathBuf, credentials: &PathBuf) -> Result<()> {
+fn start_agent(machine: &Machine, handle: &Handle, config: &Path, credentials: &Path) -> Result<()> {
     let mut argv = Args(vec![own_binary("cilium-agent")?.display().to_string()]);
     argv.flag("config-dir", config.display())
         .flag("k8s-kubeconfig-path", credentials.display())
@@ -61,7 +61,7 @@ fn wait_agent(handle: &Handle) -> Result<()> {
     handle.wait("cilium-agent", Duration::from_secs(60), || Ok(conflist.exists()))
 }
 
-fn start_operator(lab: &Lab, cp: &Handle, config: &PathBuf) -> Result<()> {
+fn start_operator(lab: &Lab, cp: &Handle, config: &Path) -> Result<()> {
     let mut argv = Args(vec![own_binary("cilium-operator")?.display().to_string()]);
     argv.flag("config-dir", config.display()).flag("k8s-kubeconfig-path", lab.kubeconfig().display());
     cp.start_with(
