@@ -20,10 +20,6 @@ const OVERHEAD_V4: u32 = 50;
 /// The same with an outer IPv6 header.
 const OVERHEAD_V6: u32 = 70;
 
-/// Next hop for IPv6 through [`HOST_DEVICE`]: Linux takes no address of its own as a gateway, so the other end of the
-/// pair is given this one, by a permanent neighbour entry and nothing else.
-const GATEWAY_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xa));
-
 /// The devices, ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Devices {
@@ -81,8 +77,9 @@ impl Devices {
     /// The kernel's form of a route.
     pub(crate) fn route(&self, prefix: IpNet, route: agent_core::Route) -> Route {
         let through_host = |router: IpAddr| {
-            let gateway = if router.is_ipv4() { router } else { GATEWAY_V6 };
-            Route::to(prefix, self.host.index).via(gateway).from(router)
+            let route = Route::to(prefix, self.host.index).from(router);
+            // Linux takes no IPv6 address of its own as a next hop; for IPv4 it does, and tools expect it.
+            if router.is_ipv4() { route.via(router) } else { route }
         };
         match route {
             agent_core::Route::Local { router } => through_host(router),
@@ -146,12 +143,12 @@ fn host_pair(netlink: &mut Netlink, mtu: u32, routers: &[IpAddr]) -> Result<Link
         let end = |name| VethEnd { name, mtu, ..VethEnd::default() };
         netlink.create_veth(&end(HOST_DEVICE), &end(PEER_DEVICE), None)?;
     }
-    let mut host = netlink.link(HOST_DEVICE)?;
+    let host = netlink.link(HOST_DEVICE)?;
     let peer = netlink.link(PEER_DEVICE)?;
     for link in [&host, &peer] {
-        if link.mtu != mtu || !link.up {
-            netlink.change_link(link.index, &LinkChange { up: Some(true), mtu: Some(mtu), ..LinkChange::default() })?;
-        }
+        // Whatever leaves through the pair goes through its program, so there is no neighbour to ask for.
+        let change = LinkChange { up: Some(true), mtu: Some(mtu), no_arp: true, ..LinkChange::default() };
+        netlink.change_link(link.index, &change)?;
         quiet(&link.name)?;
         sysctl::set_ipv4(&link.name, "forwarding", "1")?;
         sysctl::set_ipv4(&link.name, "accept_local", "1")?;
@@ -159,14 +156,7 @@ fn host_pair(netlink: &mut Netlink, mtu: u32, routers: &[IpAddr]) -> Result<Link
         sysctl::set_ipv6(&link.name, "forwarding", "1")?;
     }
     addresses(netlink, host.index, routers)?;
-    let mac = peer.mac.context("cilium_net has no MAC address: delete cilium_host, the agent makes the pair anew")?;
-    for router in routers {
-        // What the node sends to pods goes through the pair's program and needs any answer at all.
-        let gateway = if router.is_ipv4() { *router } else { GATEWAY_V6 };
-        netlink.set_neighbour(host.index, gateway, mac)?;
-    }
-    host = netlink.link(HOST_DEVICE)?;
-    Ok(host)
+    Ok(netlink.link(HOST_DEVICE)?)
 }
 
 /// Exactly the routers' addresses, and link-local ones.

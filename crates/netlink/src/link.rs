@@ -79,6 +79,8 @@ pub struct LinkChange<'a> {
     pub name: Option<&'a str>,
     /// Largest segments (sent and received), bytes.
     pub gso_gro_max_size: Option<u32>,
+    /// Ask nobody for neighbours on it: packets carry its own hardware address as receiver.
+    pub no_arp: bool,
 }
 
 impl Netlink {
@@ -156,7 +158,16 @@ impl Netlink {
 
     /// Changes an interface.
     pub fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> Result<(), NetlinkError> {
-        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &ifinfomsg(index, change.up));
+        let mut header = ifinfomsg(index, change.up);
+        if change.no_arp {
+            // The flags, and which of them to change.
+            let flag = libc::IFF_NOARP.cast_unsigned();
+            for at in [8, 12] {
+                let word = u32_at(&header, at).unwrap_or_default() | flag;
+                header[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+            }
+        }
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header);
         if let Some(name) = change.name {
             check_name(name)?;
             message.put_text(libc::IFLA_IFNAME, name);

@@ -50,12 +50,13 @@ impl State {
 
     /// Another node: its own addresses are reached as they are, its router and its pods through it.
     fn claims_of(&self, node: &Node) -> (Vec<(IpAddr, Claim)>, Vec<(IpNet, Claim)>) {
-        let behind = |address: IpAddr| node.underlay_for(address).or_else(|| node.primary());
+        // One family for all tunnels of a node, whatever travels inside: receivers check whom a packet came from.
+        let behind = node.primary();
         let own = node.underlay.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: None }));
-        let routers = node.routers.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: behind(*a) }));
+        let routers = node.routers.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: behind }));
         let prefixes = node.pod_cidrs.iter().filter(|p| !self.settings.node.pod_cidrs.contains(p)).map(|p| {
             let identity = self.settings.world_identity(p.addr());
-            (*p, Claim { identity, node: behind(p.addr()) })
+            (*p, Claim { identity, node: behind })
         });
         (own.chain(routers).collect(), prefixes.collect())
     }
