@@ -8,8 +8,17 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-/// Starts an agent; returns its socket.
-fn agent(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> PathBuf {
+/// The socket of an agent; its file goes with it.
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Starts an agent.
+fn agent(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> Socket {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let socket = std::env::temp_dir().join(format!("axt-dbg-{}-{number}.sock", std::process::id()));
@@ -20,7 +29,7 @@ fn agent(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> PathBuf {
             serve(stream, &answer);
         }
     });
-    socket
+    Socket(socket)
 }
 
 fn serve(mut stream: UnixStream, answer: &impl Fn(&str) -> (u16, Value)) {
@@ -52,10 +61,10 @@ fn serve(mut stream: UnixStream, answer: &impl Fn(&str) -> (u16, Value)) {
     }
 }
 
-fn run(socket: &PathBuf, args: &[&str]) -> Output {
+fn run(socket: &Socket, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cilium-dbg"))
         .args(args)
-        .env("CILIUM_SOCK", socket)
+        .env("CILIUM_SOCK", &socket.0)
         .output()
         .expect("run")
 }
@@ -66,7 +75,7 @@ fn stdout(output: &Output) -> String {
 
 #[test]
 fn an_agent_that_is_away() {
-    let nowhere = PathBuf::from("/nonexistent/cilium.sock");
+    let nowhere = Socket(PathBuf::from("/nonexistent/cilium.sock"));
     for args in [&["status", "--brief"][..], &["status"], &["endpoint", "list"], &["monitor"]] {
         let output = run(&nowhere, args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
