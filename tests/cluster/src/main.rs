@@ -1,0 +1,85 @@
+//! A real cluster put through its paces: `cluster demo` shows it, `cluster test` checks it.
+//!
+//! Everything goes through the doors that users have: the lab's command, `kubectl`, Helm values, `cilium-dbg`, `hubble`.
+
+mod cluster;
+mod connectivity;
+mod manifests;
+mod report;
+mod restart;
+mod rules;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+use cluster::{Cluster, Routing};
+use report::Report;
+
+#[derive(Parser)]
+#[command(about = "A real cluster put through its paces", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Bring clusters up in both routing modes and show connectivity, policy and flows
+    Demo,
+    /// Check connectivity, policy, and restarts of the agent
+    Test {
+        /// How often the agent is killed under load
+        #[arg(long, default_value_t = 10)]
+        kills: u32,
+    },
+    /// Kill the agent at random moments under open connections, new connections and a denied canary
+    Kill {
+        /// How often
+        #[arg(long, default_value_t = 100)]
+        times: u32,
+    },
+}
+
+fn main() -> Result<()> {
+    let mut report = Report::default();
+    match Cli::parse().what {
+        What::Demo => {
+            for routing in [Routing::Native, Routing::Tunnel] {
+                demo(routing, &mut report)?;
+            }
+        }
+        What::Test { kills } => {
+            let cluster = Cluster::up("citest", Routing::Native)?;
+            connectivity::run(&cluster, &mut report)?;
+            rules::run(&cluster, &mut report)?;
+            restart::run(&cluster, kills, &mut report)?;
+            drop(cluster);
+            let cluster = Cluster::up("citest", Routing::Tunnel)?;
+            connectivity::run(&cluster, &mut report)?;
+            restart::run(&cluster, kills.div_ceil(2), &mut report)?;
+        }
+        What::Kill { times } => restart::run(&Cluster::up("kill", Routing::Native)?, times, &mut report)?,
+    }
+    report.finish();
+    ensure!(report.failed() == 0, "{} checks did not come out as expected", report.failed());
+    Ok(())
+}
+
+/// What `make demo` shows of one routing mode.
+fn demo(routing: Routing, report: &mut Report) -> Result<()> {
+    report.title(&format!("A cluster with {} routing", routing.name()));
+    let cluster = Cluster::up("demo", routing)?;
+    report.title("Nodes");
+    report.show(&cluster.kubectl(&["get", "nodes", "-o", "wide"])?);
+    report.show(&cluster.kubectl(&["get", "ciliumnodes", "-o", "wide"])?);
+    report.title("cilium-dbg status on n1");
+    report.show(&cluster.agent("n1", &["cilium-dbg", "status"])?);
+    connectivity::run(&cluster, report)?;
+    report.title("Endpoints of n1");
+    report.show(&cluster.agent("n1", &["cilium-dbg", "endpoint", "list"])?);
+    report.title("Flows on n1: verdicts, and the policies behind them");
+    let observe = ["hubble", "observe", "--last", "200", "--print-policy-names", "-n", manifests::NAMESPACE];
+    let flows = cluster.agent("n1", &observe)?;
+    report.show(&connectivity::telling(&flows, 24));
+    Ok(())
+}
