@@ -72,6 +72,12 @@ pub(crate) fn wait_registered(lab: &Lab, spec: &Spec, nodes: &[Handle]) -> Resul
     Ok(())
 }
 
+/// Waits until pods can be created: the controller-manager makes the account that they run under.
+pub(crate) fn wait_account(lab: &Lab) -> Result<()> {
+    let args = ["wait", "--for=create", "serviceaccount/default", "--timeout=60s"];
+    output(kubectl(lab)?.args(args)).map(drop).context("the namespace `default` got no service account")
+}
+
 /// Waits for Ready nodes; tells what the nodes and the pods of kube-system say if it takes too long.
 pub(crate) fn wait_ready(lab: &Lab, nodes: &[Handle]) -> Result<()> {
     let result =

@@ -99,6 +99,7 @@ fn work(lab: &Lab, spec: &Spec, progress: &Progress) -> Result<()> {
         progress.step("nodes registered", || addons::wait_registered(lab, spec, &nodes))?;
     }
     install(lab, spec, progress, &nodes)?;
+    addons::wait_account(lab)?;
     let thin_nodes = find(Role::Thin);
     if !thin_nodes.is_empty() {
         progress.step(format!("{} thin nodes", thin_nodes.len()), || thin::start(lab, spec, &thin_nodes))?;
