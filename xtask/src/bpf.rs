@@ -9,12 +9,12 @@ const RUSTFLAGS: &str = "-C linker=bpf-linker -C debuginfo=2 -C link-arg=--btf -
 const OBJECT: &str = "bpf/target/bpfel-unknown-none/release/axoneme";
 
 /// Root of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Builds `target/bpf/axoneme.o`.
-pub fn build() -> Result<()> {
+pub(crate) fn build() -> Result<()> {
     let root = root();
     let status = Command::new("cargo")
         .args(["+debian", "build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
