@@ -7,10 +7,10 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
-LAYERS=(pure sim kernel chart lab)
+LAYERS=(pure sim kernel chart lab cluster)
 
 # Packages whose tests load programs or make namespaces; run one after the other, as root.
-KERNEL=(axoneme-loader axoneme-netlink)
+KERNEL=(axoneme-loader axoneme-netlink axoneme-kernel-tests)
 
 pure() {
   local without=(--exclude axoneme-sim) p
@@ -18,9 +18,10 @@ pure() {
   cargo test --locked --workspace "${without[@]}"
 }
 sim() { cargo test --locked -p axoneme-sim; }
-kernel() { cargo test --locked $(printf -- '-p %s ' "${KERNEL[@]}") -- --test-threads=1; }
+kernel() { AXONEME_REQUIRE_KERNEL=1 cargo test --locked $(printf -- '-p %s ' "${KERNEL[@]}") -- --test-threads=1; }
 chart() { charts/test.sh; }
 lab() { tools/test-lab.sh; }
+cluster() { cargo build --locked -p axoneme-cluster-tests && target/debug/cluster test; }
 
 PASSED=0 FAILED=0 BROKEN=()
 

@@ -141,6 +141,9 @@ fn kubelet_config(lab: &Lab, machine: &Machine) -> Value {
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "nodeStatusUpdateFrequency": "5s",
+        // Tests kill containers a hundred times in a row; the usual back-off grows to five minutes.
+        "featureGates": {"KubeletCrashLoopBackOffMax": true},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
     })
 }
 
