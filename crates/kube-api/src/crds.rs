@@ -15,7 +15,7 @@ use crate::identity::CiliumIdentity;
 use crate::node::CiliumNode;
 use crate::object::{GROUP, VERSION};
 use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
-use crate::schema::{has_field, structural};
+use crate::schema::{has_field, keep_null, structural};
 
 /// Label of a definition that holds the version of its schema.
 pub const SCHEMA_VERSION_LABEL: &str = "io.cilium.k8s.crd.schema.version";
@@ -129,7 +129,7 @@ where
         rule.one_of = Some(["endpointSelector", "nodeSelector"].map(has_field).into());
         rule.any_of = Some(["ingress", "ingressDeny", "egress", "egressDeny"].map(has_field).into());
         for list in ["ingress", "ingressDeny", "egress", "egressDeny"] {
-            constrain_cidr_sets(rule, list);
+            constrain_items(rule, list);
         }
     }
     Ok(crd)
@@ -156,12 +156,16 @@ fn item_schema(list: &mut JSONSchemaProps) -> Option<&mut JSONSchemaProps> {
     }
 }
 
-/// A CIDR set names its block in exactly one way.
-fn constrain_cidr_sets(rule: &mut JSONSchemaProps, list: &str) {
-    let peers = rule.properties.as_mut().and_then(|properties| item_schema(properties.get_mut(list)?));
-    let Some(properties) = peers.and_then(|peers| peers.properties.as_mut()) else { return };
-    for name in ["fromCIDRSet", "toCIDRSet"] {
-        if let Some(set) = properties.get_mut(name).and_then(item_schema) {
+/// What the Rust types do not say of the items of `ingress` and its like: a CIDR set names its block in exactly one way,
+/// and `null` is kept.
+fn constrain_items(rule: &mut JSONSchemaProps, list: &str) {
+    let Some(item) = rule.properties.as_mut().and_then(|properties| item_schema(properties.get_mut(list)?))
+    else {
+        return;
+    };
+    keep_null(item);
+    for (name, property) in item.properties.iter_mut().flatten() {
+        if let ("fromCIDRSet" | "toCIDRSet", Some(set)) = (name.as_str(), item_schema(property)) {
             set.one_of = Some(["cidr", "cidrGroupRef", "cidrGroupSelector"].map(has_field).into());
         }
     }

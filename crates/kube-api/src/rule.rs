@@ -2,12 +2,13 @@
 //!
 //! Absent and empty are different here, and stay different: a list that is absent says nothing, a list that is present
 //! and empty selects nothing. So the lists of peers are `Option<Vec<_>>`, and written back as they were read.
+//! `null` is what a template leaves behind that had nothing to fill in; it counts as empty, not as absent.
 //! What a rule holds beyond the known fields is kept in `unknown`, so that conversion can refuse it by name.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::ports::{IcmpRule, PortDenyRule, PortRule};
@@ -138,30 +139,30 @@ pub struct IngressPeers {
     /// FromEndpoints is a list of endpoints identified by a selector which are allowed to communicate with the
     /// endpoint subject to the rule. An empty list does not select anything; to select everything, use one selector
     /// without any match requirements.
-    #[serde(rename = "fromEndpoints", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromEndpoints", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<LabelSelector>>,
     /// FromRequires is a list of additional constraints which must be met in order for the selected endpoints to be
     /// reachable. Deprecated.
-    #[serde(rename = "fromRequires", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromRequires", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub requires: Option<Vec<LabelSelector>>,
     /// FromCIDR is a list of IP blocks which the endpoint subject to the rule is allowed to receive connections from.
-    #[serde(rename = "fromCIDR", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromCIDR", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Vec<String>>,
     /// FromCIDRSet is a list of IP blocks which the endpoint subject to the rule is allowed to receive connections
     /// from, along with a list of subnets contained within their IP block from which traffic should not be allowed.
-    #[serde(rename = "fromCIDRSet", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromCIDRSet", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub cidr_set: Option<Vec<CidrRule>>,
     /// FromEntities is a list of special entities which the endpoint subject to the rule is allowed to receive
     /// connections from.
-    #[serde(rename = "fromEntities", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromEntities", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::entities")]
     pub entities: Option<Vec<String>>,
     /// FromGroups is a directive that allows the integration with multiple outside providers.
-    #[serde(rename = "fromGroups", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromGroups", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Group>>,
     /// FromNodes is a list of nodes identified by a selector which are allowed to communicate with the endpoint
     /// subject to the rule.
-    #[serde(rename = "fromNodes", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "fromNodes", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<LabelSelector>>,
 }
 
@@ -172,33 +173,33 @@ pub struct EgressPeers {
     /// ToEndpoints is a list of endpoints identified by a selector to which the endpoints subject to the rule are
     /// allowed to communicate. An empty list does not select anything; to select everything, use one selector without
     /// any match requirements.
-    #[serde(rename = "toEndpoints", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toEndpoints", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<LabelSelector>>,
     /// ToRequires is a list of additional constraints which must be met in order for the selected endpoints to be
     /// able to connect to other endpoints. Deprecated.
-    #[serde(rename = "toRequires", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toRequires", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub requires: Option<Vec<LabelSelector>>,
     /// ToCIDR is a list of IP blocks which the endpoint subject to the rule is allowed to initiate connections to.
-    #[serde(rename = "toCIDR", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toCIDR", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Vec<String>>,
     /// ToCIDRSet is a list of IP blocks which the endpoint subject to the rule is allowed to initiate connections to,
     /// along with a list of subnets contained within their IP block to which traffic should not be allowed.
-    #[serde(rename = "toCIDRSet", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toCIDRSet", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub cidr_set: Option<Vec<CidrRule>>,
     /// ToEntities is a list of special entities to which the endpoint subject to the rule is allowed to initiate
     /// connections.
-    #[serde(rename = "toEntities", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toEntities", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::entities")]
     pub entities: Option<Vec<String>>,
     /// ToServices is a list of services to which the endpoint subject to the rule is allowed to initiate connections.
-    #[serde(rename = "toServices", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toServices", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<ServicePeer>>,
     /// ToGroups is a directive that allows the integration with multiple outside providers.
-    #[serde(rename = "toGroups", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toGroups", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Group>>,
     /// ToNodes is a list of nodes identified by a selector to which endpoints subject to the rule are allowed to
     /// communicate.
-    #[serde(rename = "toNodes", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toNodes", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<LabelSelector>>,
 }
 
@@ -211,11 +212,11 @@ pub struct IngressRule {
     pub peers: IngressPeers,
     /// ToPorts is a list of destination ports which the endpoint subject to the rule is allowed to receive
     /// connections on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub to_ports: Option<Vec<PortRule>>,
     /// ICMPs is a list of ICMP rules identified by type number which the endpoint subject to the rule is allowed to
     /// receive.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub icmps: Option<Vec<IcmpRule>>,
     /// Authentication is the required authentication type for the allowed traffic, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,11 +236,11 @@ pub struct IngressDenyRule {
     pub peers: IngressPeers,
     /// ToPorts is a list of destination ports which the endpoint subject to the rule is not allowed to receive
     /// connections on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub to_ports: Option<Vec<PortDenyRule>>,
     /// ICMPs is a list of ICMP rules identified by type number which the endpoint subject to the rule is not allowed
     /// to receive.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub icmps: Option<Vec<IcmpRule>>,
     /// Fields that this version does not know.
     #[serde(flatten)]
@@ -255,14 +256,14 @@ pub struct EgressRule {
     #[serde(flatten)]
     pub peers: EgressPeers,
     /// ToFQDNs allows whitelisting DNS names in place of IPs.
-    #[serde(rename = "toFQDNs", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "toFQDNs", deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub to_fqdns: Option<Vec<FqdnSelector>>,
     /// ToPorts is a list of destination ports which the endpoint subject to the rule is allowed to connect to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub to_ports: Option<Vec<PortRule>>,
     /// ICMPs is a list of ICMP rules identified by type number which the endpoint subject to the rule is allowed to
     /// send.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub icmps: Option<Vec<IcmpRule>>,
     /// Authentication is the required authentication type for the allowed traffic, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,11 +282,11 @@ pub struct EgressDenyRule {
     #[serde(flatten)]
     pub peers: EgressPeers,
     /// ToPorts is a list of destination ports which the endpoint subject to the rule is not allowed to connect to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub to_ports: Option<Vec<PortDenyRule>>,
     /// ICMPs is a list of ICMP rules identified by type number which the endpoint subject to the rule is not allowed
     /// to send.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub icmps: Option<Vec<IcmpRule>>,
     /// Fields that this version does not know.
     #[serde(flatten)]
@@ -383,4 +384,13 @@ pub struct Authentication {
     /// Mode is the required authentication mode for the allowed traffic.
     #[schemars(schema_with = "crate::schema::authentication_mode")]
     pub mode: String,
+}
+
+/// A list that is there; `null` is an empty one.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<Vec<T>>::deserialize(deserializer).map(|list| Some(list.unwrap_or_default()))
 }

@@ -99,7 +99,7 @@ pub(crate) fn structural<T: JsonSchema>() -> Result<JSONSchemaProps, serde_json:
 
 /// Takes out what a CRD must not or need not have.
 ///
-/// `nullable` goes for safety: without it the API server refuses `fromEndpoints: null`, which would read as absent.
+/// `nullable` goes, because Rust's `Option` means absent; lists that may be `null` get it back by [`keep_null`].
 fn tidy(value: &mut Value) {
     if let Value::Object(object) = value {
         for name in ["nullable", "title"] {
@@ -134,5 +134,16 @@ pub(crate) fn has_field(name: &str) -> JSONSchemaProps {
         properties: Some([(name.to_owned(), JSONSchemaProps::default())].into()),
         required: Some(vec![name.to_owned()]),
         ..JSONSchemaProps::default()
+    }
+}
+
+/// Lets the API server keep a `null` in the lists of a rule that restrict it. It silently drops those of a field that is
+/// not nullable, and what is absent restricts nothing.
+pub(crate) fn keep_null(rule: &mut JSONSchemaProps) {
+    for (name, list) in rule.properties.iter_mut().flatten() {
+        let restricts = name.starts_with("from") || name.starts_with("to") || name == "icmps";
+        if restricts && list.type_.as_deref() == Some("array") {
+            list.nullable = Some(true);
+        }
     }
 }

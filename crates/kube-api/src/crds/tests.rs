@@ -16,7 +16,12 @@ fn schemas() -> Vec<(String, Value)> {
 /// The rules of apiextensions for a structural schema, as far as a generator can break them.
 fn check_structural(path: &str, schema: &Value, inside_junctor: bool) {
     let object = schema.as_object().unwrap_or_else(|| panic!("{path}: not a schema: {schema}"));
-    for banned in ["$ref", "nullable", "definitions", "title", "not", "const"] {
+    let restricting = path.ends_with("s")
+        && ["from", "to", "icmps"]
+            .iter()
+            .any(|start| path.rsplit('.').next().is_some_and(|name| name.starts_with(start)));
+    assert!(!object.contains_key("nullable") || restricting || path.contains("CIDR"), "{path}: nullable");
+    for banned in ["$ref", "definitions", "title", "not", "const"] {
         assert!(!object.contains_key(banned), "{path}: has {banned}");
     }
     let int_or_string = object.contains_key("x-kubernetes-int-or-string");
@@ -173,6 +178,27 @@ fn fields_have_ciliums_names() {
         has("CiliumEndpoint", path);
     }
     has("CiliumIdentity", "security-labels.{}");
+}
+
+/// The API server drops `null` from fields that are not nullable, and an absent restriction restricts nothing.
+#[test]
+fn null_is_kept_where_it_restricts() {
+    let schema = &schemas()[0].1;
+    for (list, names) in [
+        (
+            "ingress",
+            "fromEndpoints fromRequires fromCIDR fromCIDRSet fromEntities fromGroups fromNodes toPorts icmps",
+        ),
+        ("egressDeny", "toEndpoints toCIDR toCIDRSet toEntities toServices toGroups toNodes toPorts icmps"),
+        ("egress", "toFQDNs"),
+    ] {
+        for name in names.split(' ') {
+            for rule in ["spec", "specs/items"] {
+                let path = format!("/properties/{rule}/properties/{list}/items/properties/{name}/nullable");
+                assert_eq!(schema.pointer(&path), Some(&json!(true)), "{path}");
+            }
+        }
+    }
 }
 
 #[test]
