@@ -57,6 +57,11 @@ impl<T> Ring<T> {
         self.entries.iter()
     }
 
+    /// The newest entry, to add to it.
+    pub fn last_mut(&mut self) -> Option<&mut T> {
+        self.entries.back_mut()
+    }
+
     /// The place of the oldest entry.
     pub fn oldest(&self) -> Cursor {
         Cursor(self.written - self.entries.len() as u64)

@@ -1,0 +1,99 @@
+//! The stream behind `GetFlows`: first what is there, then, if asked, what comes.
+
+use crate::query::Query;
+use crate::store::Entry;
+use crate::{Shared, now};
+use flow::{Cursor, LostEvents, LostSource};
+use futures::Stream;
+use hubble_pb::observer::{GetFlowsResponse, get_flows_response::ResponseTypes};
+use hubble_pb::wkt::Timestamp;
+use std::sync::Arc;
+use std::vec::IntoIter;
+use tonic::Status;
+
+/// Entries read under one lock.
+const BATCH: usize = 256;
+
+/// One reader. It asks the ring when its client has room for more, so a slow client holds up nobody and costs no memory
+/// beyond one batch.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    query: Query,
+    /// Chosen, but not told yet.
+    ready: IntoIter<Entry>,
+    /// The place to go on from; `None` if nothing is to follow.
+    cursor: Option<Cursor>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>, query: Query) -> Self {
+        let (entries, end) = if query.follow && query.number.is_none() && query.since == 0 {
+            (Vec::new(), shared.store.end())
+        } else {
+            shared.store.snapshot()
+        };
+        let cursor = query.follow.then_some(end);
+        Self { ready: query.choose(entries).into_iter(), cursor, query, shared }
+    }
+
+    /// Everything there is to tell. Ends when all is told, or when the server closes.
+    pub(crate) fn stream(self) -> impl Stream<Item = Result<GetFlowsResponse, Status>> + Send {
+        futures::stream::unfold(self, |mut reader| async move {
+            let entry = reader.next().await?;
+            let response = response(&reader.shared.config.node_name, entry);
+            Some((Ok(response), reader))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Entry> {
+        let shared = self.shared.clone();
+        loop {
+            if let Some(entry) = self.ready.next() {
+                return Some(entry);
+            }
+            let cursor = self.cursor.as_mut()?;
+            // Asked to be woken before looking, so that nothing written in between is slept through.
+            let written = shared.written.notified();
+            let mut batch = Vec::new();
+            let missed = shared.store.read(cursor, BATCH, &mut batch);
+            if missed > 0 {
+                let now = now();
+                let lost = LostEvents {
+                    source: LostSource::FlowRing,
+                    count: missed,
+                    cpu: None,
+                    first: now,
+                    last: now,
+                };
+                batch.insert(0, Entry::Lost(lost));
+            }
+            if batch.is_empty() {
+                tokio::select! {
+                    () = written => continue,
+                    () = shared.closing.cancelled() => return None,
+                }
+            }
+            if batch.iter().any(|entry| entry.time() > self.query.until) {
+                self.cursor = None;
+            }
+            batch.retain(|entry| self.query.wants(entry));
+            self.ready = batch.into_iter();
+            if self.ready.len() == 0 {
+                // A filter that lets nothing through must not keep this thread from others.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn response(node_name: &str, entry: Entry) -> GetFlowsResponse {
+    let time = entry.time();
+    let (node_name, told) = match entry {
+        Entry::Flow(flow) => {
+            let flow = Arc::unwrap_or_clone(flow);
+            (flow.node_name.to_string(), ResponseTypes::Flow(flow.into()))
+        }
+        Entry::Lost(lost) => (node_name.to_owned(), ResponseTypes::LostEvents(lost.into())),
+    };
+    GetFlowsResponse { node_name, time: Some(Timestamp::from_unix_nanos(time)), response_types: Some(told) }
+}
