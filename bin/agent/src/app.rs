@@ -23,7 +23,7 @@ use crate::outbox::Outboxes;
 use crate::owner::Owner;
 use crate::restore::EndpointFiles;
 use crate::tasks::events::{Events, Monitors};
-use crate::tasks::{garbage, links, watches, writers};
+use crate::tasks::{garbage, hubble, links, watches, writers};
 use crate::{health, lock, node, startup};
 
 /// How often the CNI configuration is looked after.
@@ -116,13 +116,21 @@ async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &Cancel
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();
+    let mut sink = None;
+    if let Some(wanted) = &config.hubble {
+        let server = hubble::start(wanted, &fixed, &handle, stop).await?;
+        for future in server.futures {
+            spawn_fallible(tasks, "Hubble", future);
+        }
+        sink = Some(server.sink);
+    }
     let events = Events {
         bpf_root: config.paths.bpf_root.clone(),
         object,
         handle: handle.clone(),
         fixed: fixed.clone(),
         monitors: monitors.clone(),
-        sink: None,
+        sink,
         every_packet: config.trace_every_packet,
     };
     spawn_fallible(tasks, "events", Box::pin(events.run()));

@@ -7,6 +7,8 @@ use agent_core::{PodKey, State};
 use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy};
 use types::Labels;
 
+use crate::devices::Devices;
+
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Fixed {
@@ -30,6 +32,8 @@ impl Fixed {
 pub(crate) struct Names<'a> {
     /// The state.
     pub state: &'a State,
+    /// The node's devices.
+    pub devices: &'a Devices,
     /// What does not change.
     pub fixed: &'a Fixed,
 }
@@ -85,6 +89,12 @@ impl Lookups for Names<'_> {
 
     fn labels(&self, identity: u32) -> Option<Labels> {
         self.state.labels_of(identity)
+    }
+
+    fn interface(&self, index: u32) -> Option<String> {
+        let device = self.devices.all().find(|d| d.index == index).map(|d| d.name.clone());
+        let of_pod = |e: &&agent_core::Endpoint| e.attachment.as_ref().is_some_and(|a| a.host_ifindex == index);
+        device.or_else(|| self.state.endpoints().values().find(of_pod).map(|e| e.spec.host_ifname.clone()))
     }
 
     fn policies(&self, cookie: u32) -> Option<Policies> {

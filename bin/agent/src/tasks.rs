@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod garbage;
+pub(crate) mod hubble;
 pub(crate) mod links;
 pub(crate) mod watches;
 pub(crate) mod writers;

@@ -18,6 +18,9 @@ use crate::owner::Owner;
 /// A watch that is silent for longer is worth a warning.
 const SILENCE: Duration = Duration::from_secs(180);
 
+/// Bytes of a page, as the text of the event ring counts.
+const PAGE: u32 = 4096;
+
 /// Whether pods can be served.
 pub(super) async fn health(State(context): State<Context>) -> Answer<Health> {
     if *context.ready.borrow() {
@@ -131,7 +134,13 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
         ipam: Some(ipam(owner, config)),
         kube_proxy_replacement: Some(KubeProxyReplacement { mode: "False".to_owned(), ..KubeProxyReplacement::default() }),
         masquerading: Some(masquerading(owner, config)),
-        node_monitor: Some(NodeMonitor { lost: maps.lost.sum(0).unwrap_or_default(), ..NodeMonitor::default() }),
+        node_monitor: Some(NodeMonitor {
+            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            npages: maps.events.spec().max_entries / PAGE,
+            pagesize: PAGE,
+            lost: maps.lost.sum(0).unwrap_or_default(),
+            unknown: 0,
+        }),
         routing: Some(Routing {
             intra_host_routing_mode: "BPF".to_owned(),
             inter_host_routing_mode: if config.tunnel() { "Tunnel" } else { "Native" }.to_owned(),

@@ -125,7 +125,7 @@ impl Events {
         let (flows, events) = self
             .handle
             .ask(move |owner| {
-                let names = Names { state: &owner.state, fixed: &fixed };
+                let names = Names { state: &owner.state, devices: owner.kernel.devices(), fixed: &fixed };
                 let mut flows = Vec::with_capacity(records.len());
                 let mut events = Vec::new();
                 for record in records {

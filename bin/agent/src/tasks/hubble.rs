@@ -1,0 +1,92 @@
+//! Hubble's server: flows over gRPC on a unix socket, and on TCP where that is wanted.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use flow::LostSource;
+use futures::future::BoxFuture;
+use observer::{Observer, Peer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Hubble;
+use crate::names::Fixed;
+use crate::owner::Handle;
+use crate::tasks::events::Sink;
+
+/// How often the list of the other servers is brought up to date.
+const PEERS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The server's tasks, and where flows go in.
+pub(crate) struct Server {
+    /// To be run until the agent stops.
+    pub(crate) futures: Vec<BoxFuture<'static, Result<()>>>,
+    /// Takes flows.
+    pub(crate) sink: Sink,
+}
+
+/// Opens the sockets and sets the server up.
+///
+/// # Errors
+/// A socket cannot be opened.
+pub(crate) async fn start(hubble: &Hubble, fixed: &Fixed, handle: &Handle, stop: &CancellationToken) -> Result<Server> {
+    let observer = Observer::new(observer::Config {
+        node_name: fixed.node.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capacity: hubble.capacity,
+    });
+    let mut futures: Vec<BoxFuture<'static, Result<()>>> = Vec::new();
+    let listener = unix(hubble)?;
+    let (server, ended) = (observer.clone(), stop.clone().cancelled_owned());
+    futures.push(Box::pin(async move { Ok(server.serve_unix(listener, ended).await?) }));
+    if let Some(address) = hubble.listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (--hubble-listen-address)"))?;
+        let (server, ended) = (observer.clone(), stop.clone().cancelled_owned());
+        futures.push(Box::pin(async move { Ok(server.serve_tcp(listener, ended).await?) }));
+        futures.push(Box::pin(keep_peers(observer.clone(), handle.clone(), address)));
+    }
+    let sink = Box::new(move |flows: Vec<flow::Flow>, lost: u64| {
+        observer.lost(LostSource::KernelRing, lost, None);
+        observer.extend(flows);
+    });
+    Ok(Server { futures, sink })
+}
+
+fn unix(hubble: &Hubble) -> Result<UnixListener> {
+    let path = &hubble.socket;
+    let using = || format!("cannot listen on {} (--hubble-socket-path)", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(using)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(using),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(using)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(using)?;
+    Ok(listener)
+}
+
+/// Every agent of the cluster serves flows on the same port.
+async fn keep_peers(observer: Observer, handle: Handle, listen: SocketAddr) -> Result<()> {
+    loop {
+        let peers = handle.ask(move |owner| {
+            let settings = owner.state.settings();
+            let others = owner.state.nodes().filter(|n| n.name != settings.node.name);
+            let peer = |node: &agent_core::Node| {
+                Some(Peer {
+                    name: format!("{}/{}", settings.cluster, node.name),
+                    address: SocketAddr::new(node.primary()?, listen.port()).to_string(),
+                    tls_server_name: None,
+                })
+            };
+            [&settings.node].into_iter().chain(others).filter_map(peer).collect()
+        });
+        observer.set_peers(peers.await?);
+        tokio::time::sleep(PEERS_INTERVAL).await;
+    }
+}
