@@ -48,11 +48,11 @@ model! {
     pub struct Decision in "camelCase" {
         /// `egress` (at the source) or `ingress` (at the destination).
         pub direction: String,
-        /// Endpoint whose policy was asked; 0 = none of this node, nothing was asked.
+        /// Endpoint of this node whose policy was asked.
         pub endpoint: u16,
         /// `ALLOWED`, `DENIED`, `AUDIT`, or `NOT ENFORCED` where no policy selects the endpoint in this direction.
         pub verdict: String,
-        /// How the entry matched: `L3-L4`, `L3-Only`, `L4-Only`, `all`, `none`, …
+        /// How the entry matched: `L3-L4`, `L3-Only`, `L4-Only`, `all`, `none`, …; empty if the flow remembered the verdict.
         pub matched: String,
         /// Rule cookie of the entry, or of the default deny.
         pub cookie: u32,
@@ -60,16 +60,40 @@ model! {
         pub policies: Vec<PolicyRef>,
     }
 
+    /// One end of the packet that a trace sent.
+    pub struct TraceEnd in "camelCase" {
+        /// Its address.
+        pub address: String,
+        /// Its port, host order; 0 where the protocol has none.
+        pub port: u16,
+        /// Its security identity.
+        pub identity: u32,
+        /// Labels of the identity.
+        pub labels: Vec<String>,
+        /// Endpoint of this node, 0 if it is none.
+        pub endpoint: u16,
+        /// Where the identity was found.
+        pub found: String,
+    }
+
     /// Answer to a trace.
     pub struct Trace in "camelCase" {
+        /// The sender.
+        pub source: TraceEnd,
+        /// The receiver.
+        pub destination: TraceEnd,
+        /// IP protocol number.
+        pub protocol: u8,
         /// What the datapath did, one step a line, in order.
         pub steps: Vec<String>,
         /// `ALLOWED`, `DENIED` or `AUDIT`.
         pub verdict: String,
         /// Text of the drop reason; empty if the packet passes.
         pub reason: String,
-        /// Policy decisions on the way, egress first.
+        /// Policy decisions on the way in the order they were made, for ends that are pods of this node.
         pub decisions: Vec<Decision>,
+        /// What another node has yet to decide, or has decided before; empty if the whole way is this node's.
+        pub elsewhere: String,
     }
 }
 
@@ -94,7 +118,7 @@ pub enum Party {
     Labels(Vec<String>),
 }
 
-/// Asks what would happen to the first packet of a connection.
+/// Asks what would happen to a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TraceRequest {
@@ -106,4 +130,13 @@ pub struct TraceRequest {
     pub protocol: u8,
     /// Destination port, host order; for ICMP the type.
     pub port: u16,
+    /// Source port, host order; 0 = any. For ICMP echo the identifier.
+    #[serde(default, skip_serializing_if = "crate::model::is_empty")]
+    pub source_port: u16,
+    /// IPv6 where both ends have both families.
+    #[serde(default, skip_serializing_if = "crate::model::is_empty")]
+    pub ipv6: bool,
+    /// The packet may belong to a connection that is tracked; without this it always opens a new one.
+    #[serde(default, skip_serializing_if = "crate::model::is_empty")]
+    pub existing: bool,
 }

@@ -163,6 +163,7 @@ pub struct Object {
     pub maps: Maps,
     programs: Vec<Program>,
     adoption: BTreeMap<String, Adoption>,
+    config: NodeConfig,
 }
 
 impl Object {
@@ -184,7 +185,7 @@ impl Object {
             }
         }
         let maps = Maps::open(options.bpffs)?;
-        Ok(Object { maps, programs, adoption })
+        Ok(Object { maps, programs, adoption, config: *options.config })
     }
 
     /// The program of this name.
@@ -195,6 +196,11 @@ impl Object {
     /// All programs, by name.
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// The facts of the node that are frozen into the programs.
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
     }
 
     /// What was done with each pinned map.

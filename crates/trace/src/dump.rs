@@ -1,0 +1,62 @@
+//! From the pinned maps to a node in memory.
+
+use abi::NodeConfig;
+use abi::tables::POLICY_STATIC_BITS;
+use loader::{MapError, Maps};
+use sim::{Node, PolicyTable};
+
+/// Whether connections come along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// No: every packet opens a new one.
+    Without,
+    /// All that are tracked, with their translations.
+    With,
+}
+
+/// How often a copy is taken anew because somebody wrote meanwhile.
+const TRIES: usize = 3;
+
+/// Copies the maps. Routes are not in maps: the caller adds them to [`Node::routes`]; without one, a packet that leaves is
+/// handed to the node's stack.
+///
+/// A copy during which the generation changed is taken again, so that it rarely mixes old and new tables; like any packet
+/// it may see a change that is under way.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
+    let mut node = copy(maps, config, flows)?;
+    for _ in 1..TRIES {
+        if maps.epoch.get()? == node.epoch {
+            break;
+        }
+        node = copy(maps, config, flows)?;
+    }
+    Ok(node)
+}
+
+fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
+    let mut node = Node::default();
+    node.config = *config;
+    node.epoch = maps.epoch.get()?;
+    node.now = loader::monotonic_ns();
+    node.pods = maps.pods.dump()?.into_iter().collect();
+    node.local = maps.local.dump()?.into_iter().collect();
+    node.hosts = maps.hosts.dump()?.into_iter().collect();
+    node.prefixes = maps.prefixes.dump()?.into_iter().map(|(key, entry)| (key.addr, key.len, entry)).collect();
+    node.never_masqueraded = maps.no_masquerade.dump()?.into_iter().map(|(key, _)| (key.addr, key.len)).collect();
+    for (slot, content) in loader::read_policies(&maps.policies)? {
+        let mut table = PolicyTable::default();
+        for (key, entry) in content {
+            table.insert(key.key, key.len.saturating_sub(POLICY_STATIC_BITS), entry);
+        }
+        node.policies.insert(slot, table);
+    }
+    if flows == Flows::With {
+        node.flows = maps.flows.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
+        node.half_open = maps.half_open.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
+        node.nat = maps.nat.dump()?.into_iter().collect();
+    }
+    Ok(node)
+}

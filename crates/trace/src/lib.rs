@@ -1,0 +1,41 @@
+//! `policy trace`: what would become of a packet, by the datapath's own code over a copy of the live maps.
+//!
+//! [`dump`] copies the pinned maps into a [`sim::Node`]; [`prepare`] builds the packet and picks the program that it would
+//! meet first; [`trace`] runs that program, and the next one on the packet's way, and tells what they did. The copy is all
+//! that a run changes: no live map is ever written.
+//!
+//! Deliberately absent: names of pods and labels, and the policies behind a rule cookie (the agent knows them), and what
+//! another node or the stack of this one does with the packet.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod dump;
+mod prepare;
+mod who;
+
+pub use answer::trace;
+pub use dump::{Flows, dump};
+pub use prepare::{Prepared, Question, TraceError, choose, prepare};
+pub use who::{Who, identify, representative};
+
+use std::collections::BTreeMap;
+
+/// What the maps do not tell about the node.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Interfaces that carry the programs of native devices; what comes from outside arrives on the first.
+    pub native: Vec<u32>,
+    /// Names of interfaces, to be told instead of numbers.
+    pub names: BTreeMap<u32, String>,
+}
+
+impl Surroundings {
+    /// An interface as people know it.
+    fn device(&self, ifindex: u32) -> String {
+        self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("interface {ifindex}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Who has an address, as the programs find it, and where they find it.
+
+use std::net::IpAddr;
+
+use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
+use abi::{Addr, Identity, IpcacheEntry, PodFacts, config, identity};
+use sim::Node;
+
+/// What a node knows of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Security identity.
+    pub identity: Identity,
+    /// Interface and facts, if it is a pod of this node.
+    pub pod: Option<(u32, PodFacts)>,
+    /// It is an address of this node itself.
+    pub host: bool,
+    /// It is reached through the tunnel.
+    pub tunnel: bool,
+    /// The node behind which it lives; unspecified if none is known.
+    pub node: Addr,
+    /// Where this was found, in words.
+    pub found: String,
+}
+
+impl Who {
+    /// Endpoint number on this node, 0 if it is none.
+    pub fn endpoint(&self) -> u16 {
+        self.pod.map_or(0, |(_, facts)| facts.endpoint)
+    }
+
+    /// Whether it is a pod of another node.
+    pub fn is_remote_pod(&self) -> bool {
+        let cluster = self.identity >= identity::CLUSTER_MIN && !identity::is_local_scope(self.identity);
+        self.pod.is_none() && cluster
+    }
+}
+
+/// Looks an address up in the order of the programs: pods of this node, single addresses, the longest prefix, the world.
+pub fn identify(node: &Node, address: IpAddr) -> Who {
+    let addr = Addr::from(address);
+    if let Some((ifindex, facts)) = node.local.get(&addr).and_then(|i| Some((*i, *node.pods.get(i)?))) {
+        return Who {
+            identity: facts.identity,
+            pod: Some((ifindex, facts)),
+            host: false,
+            tunnel: false,
+            node: Addr::UNSPECIFIED,
+            found: format!("endpoint {} of this node", facts.endpoint),
+        };
+    }
+    if let Some(entry) = node.hosts.get(&addr) {
+        return known(node, entry, format!("ipcache entry {address}"));
+    }
+    let around = node.prefixes.iter().filter(|(base, len, _)| addr.within(base, *len));
+    if let Some((base, len, entry)) = around.max_by_key(|(_, len, _)| *len) {
+        let length = if base.is_v4() { len.saturating_sub(96) } else { *len };
+        return known(node, entry, format!("ipcache prefix {base}/{length}"));
+    }
+    Who {
+        identity: if addr.is_v4() { node.config.world_v4 } else { node.config.world_v6 },
+        pod: None,
+        host: false,
+        tunnel: false,
+        node: Addr::UNSPECIFIED,
+        found: "no ipcache entry: outside of the cluster".to_owned(),
+    }
+}
+
+fn known(node: &Node, entry: &IpcacheEntry, mut found: String) -> Who {
+    let host = entry.flags & IPCACHE_HOST != 0;
+    let tunnel = entry.flags & IPCACHE_TUNNEL != 0 && node.config.features & config::TUNNEL != 0;
+    if host {
+        found.push_str(", this node itself");
+    } else if !entry.node.is_unspecified() {
+        let how = if tunnel { ", through the tunnel to node" } else { ", behind node" };
+        found = format!("{found}{how} {}", entry.node);
+    }
+    Who { identity: entry.identity, pod: None, host, tunnel, node: entry.node, found }
+}
+
+/// Addresses that stand for the world where nothing better is known (RFC 5737, RFC 3849).
+const OUTSIDE: &[&str] = &["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2001:db8:ffff::1"];
+
+/// Addresses of an identity, at most one a family, IPv4 first: of a pod of this node, else one in the ipcache, else for
+/// the world one that nobody has. Empty if this node knows none.
+pub fn representative(node: &Node, wanted: Identity) -> Vec<IpAddr> {
+    let pods: Vec<Addr> = node.local.keys().copied().collect();
+    let hosts = node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
+    let named = node.prefixes.iter().filter(|(.., entry)| entry.identity == wanted);
+    let prefixes = named.flat_map(|(base, ..)| [inside(base), *base]).collect();
+    let outside = OUTSIDE.iter().filter_map(|text| text.parse::<IpAddr>().ok()).map(Addr::from).collect();
+    let sources = [pods, hosts, prefixes, outside];
+    let first = |v4: bool| {
+        let fits = |addr: &&Addr| addr.is_v4() == v4 && identify(node, (**addr).into()).identity == wanted;
+        sources.iter().find_map(|addrs| addrs.iter().filter(fits).copied().map(IpAddr::from).min())
+    };
+    [first(true), first(false)].into_iter().flatten().collect()
+}
+
+/// An address inside of a prefix that does not end in 0, which is a network's name.
+fn inside(base: &Addr) -> Addr {
+    let mut addr = *base;
+    addr.words[3] |= 1_u32.to_be();
+    addr
+}
