@@ -221,9 +221,13 @@ where
 
     /// Follows the changes from a version on, until only a new list can help.
     async fn follow(&mut self, mut version: String) -> Result<(), Closed> {
+        let mut refusals = 0;
         loop {
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), version.clone());
             let end = self.stream(&mut version).await?;
+            if version != before {
+                refusals = 0;
+            }
             self.outlet.flush().await?;
             match end {
                 End::Forgotten => {
@@ -233,8 +237,10 @@ where
                 End::Over if started.elapsed() >= SHORT => self.backoff.reset(),
                 End::Over => sleep(self.backoff.next_wait()).await,
                 End::Failed { error, answered } => {
+                    // A server that is away, or only just back, refuses nobody's version.
+                    refusals = if answered { refusals + 1 } else { 0 };
                     self.failed("watch", error).await;
-                    if answered && self.backoff.failures() >= RELIST_AFTER {
+                    if refusals >= RELIST_AFTER {
                         return Ok(());
                     }
                 }
