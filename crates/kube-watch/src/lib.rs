@@ -14,6 +14,7 @@ mod error;
 mod guard;
 mod health;
 pub mod lease;
+mod outlet;
 mod watch;
 pub mod write;
 

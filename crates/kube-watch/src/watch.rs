@@ -17,6 +17,7 @@ use crate::change::{Change, Invalid, Key};
 use crate::error::describe;
 use crate::guard::Guarded;
 use crate::health::{WatchHealth, Watched};
+use crate::outlet::{Closed, Outlet};
 
 /// Objects of a kind whose type is known when this is compiled.
 pub trait Watchable: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {}
@@ -39,10 +40,6 @@ impl WatchSpec {
     }
 }
 
-/// Changes wait this long for company, counted from the first of a batch.
-const DEBOUNCE: Duration = Duration::from_millis(5);
-/// A batch of this many is sent at once.
-const BATCH: usize = 512;
 /// Objects a page of a list.
 const PAGE: u32 = 500;
 /// How long the server may take to answer.
@@ -57,9 +54,6 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_secs(1);
 /// After so many refusals of a watch in a row the list is asked for again: what we resume from may be bad.
 const RELIST_AFTER: u32 = 5;
-
-/// The queue's receiver is gone.
-struct Closed;
 
 pub(crate) fn start<K, M, F>(
     client: Client,
@@ -79,7 +73,7 @@ where
         spec,
         health,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
-        outlet: Outlet { pending: Vec::new(), deadline: None, queue, message },
+        outlet: Outlet::new(queue, message),
     };
     let run = async move {
         tokio::select! {
@@ -291,7 +285,7 @@ where
     where
         S: Stream<Item = kube::Result<WatchEvent<Guarded<K>>>> + Unpin,
     {
-        if let Some(deadline) = self.outlet.deadline {
+        if let Some(deadline) = self.outlet.deadline() {
             // A stream that always has something ready would win over its timeout for ever.
             if deadline > Instant::now()
                 && let Ok(event) = timeout_at(deadline, stream.next()).await
@@ -376,33 +370,6 @@ fn failure(error: &kube::Error) -> End {
             error: describe(other),
             answered: matches!(other, kube::Error::Api(_) | kube::Error::SerdeError(_)),
         },
-    }
-}
-
-/// Changes on their way into the queue.
-struct Outlet<K, M, F> {
-    pending: Vec<Change<K>>,
-    deadline: Option<Instant>,
-    queue: mpsc::Sender<M>,
-    message: F,
-}
-
-impl<K, M, F: Fn(Vec<Change<K>>) -> M> Outlet<K, M, F> {
-    fn push(&mut self, change: Change<K>) {
-        self.pending.push(change);
-        let now = Instant::now();
-        let due = if self.pending.len() >= BATCH { now } else { now + DEBOUNCE };
-        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
-    }
-
-    /// Sends what is pending; waits while the queue is full.
-    async fn flush(&mut self) -> Result<(), Closed> {
-        self.deadline = None;
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let message = (self.message)(std::mem::take(&mut self.pending));
-        self.queue.send(message).await.map_err(|_| Closed)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Skipped, and said so, where the binaries are not built; a failure when `AXONEME_TOOLS=required`.
 
+#![expect(clippy::unwrap_used, reason = "a test: what fails here is the finding")]
+
 extern crate axoneme_kube_watch as kube_watch;
 
 #[path = "real_server/rig.rs"]
@@ -171,7 +173,7 @@ async fn conditions_are_written(clients: &Clients) {
         clients.set_policy_valid(&policy, condition.clone()).await.map_err(|error| error.describe()).unwrap()
     );
     let policy: CiliumNetworkPolicy = clients.get(&Key::of(&policy)).await.unwrap();
-    assert_eq!(policy.status().unwrap().conditions, [condition.clone()]);
+    assert_eq!(policy.status().unwrap().conditions, std::slice::from_ref(&condition));
     assert!(condition.message.contains("spec.ingress[0].fromCIDR[0]"), "{}", condition.message);
     assert!(!clients.set_policy_valid(&policy, condition).await.unwrap());
     // The other kind has its condition too, and a policy that is gone is no error.

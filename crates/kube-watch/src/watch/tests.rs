@@ -340,7 +340,7 @@ async fn a_full_queue_holds_the_watch_back() {
         batches.push(batch.len());
     }
     assert_eq!(changes, 5001);
-    assert!(batches.iter().all(|size| *size <= super::BATCH), "{batches:?}");
+    assert!(batches.iter().all(|size| *size <= crate::outlet::BATCH), "{batches:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,12 +99,10 @@ impl Rig {
     /// A client of it.
     pub(crate) async fn clients(&self) -> Clients {
         let path = self.folder.path().join("kubeconfig");
-        let kubeconfig = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
-             clusters: [{{name: c, cluster: {{server: 'https://192.0.2.1:1', insecure-skip-tls-verify: true}}}}]\n\
-             users: [{{name: u, user: {{token: secret}}}}]\n\
-             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
-        );
+        let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{name: c, cluster: {server: 'https://192.0.2.1:1', insecure-skip-tls-verify: true}}]\n\
+             users: [{name: u, user: {token: secret}}]\n\
+             contexts: [{name: c, context: {cluster: c, user: u}}]\n";
         std::fs::write(&path, kubeconfig).unwrap();
         // The address of the configuration leads nowhere: the override must win.
         let server = Some(format!("127.0.0.1:{}", self.port));
