@@ -256,8 +256,8 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         format: Output,
     },
-    /// What would happen to the first packet of a connection, by the datapath's own code over the live tables;
-    /// exits with 1 if it would be denied
+    /// What would happen to a packet, by the datapath's own code over a copy of the live tables; exits with 1 if it
+    /// would be denied
     Trace(TraceArgs),
 }
 
@@ -270,6 +270,15 @@ pub(crate) struct TraceArgs {
     /// Destination port and protocol: 80, 80/tcp, 53/udp, 8/icmp (the type)
     #[arg(long, default_value = "0/any")]
     pub(crate) dport: String,
+    /// Source port, or the identifier of an ICMP echo; 0 = any
+    #[arg(long, default_value_t = 0)]
+    pub(crate) sport: u16,
+    /// IPv6 where both ends have both families
+    #[arg(short = '6', long)]
+    pub(crate) ipv6: bool,
+    /// The packet may belong to a connection that is tracked, instead of opening a new one
+    #[arg(long)]
+    pub(crate) existing: bool,
     #[command(flatten)]
     pub(crate) format: Output,
 }

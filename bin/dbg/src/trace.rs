@@ -4,7 +4,7 @@ use crate::bpf::{policy_name, protocol};
 use crate::cli::TraceArgs;
 use crate::output::render;
 use anyhow::{Context, Result, bail};
-use api::policy::{Decision, Party, Trace, TraceRequest};
+use api::policy::{Decision, Party, Trace, TraceEnd, TraceRequest};
 use api::{Client, paths};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -31,6 +31,9 @@ pub(crate) fn run(client: &Client, args: &TraceArgs) -> Result<ExitCode> {
         )?,
         protocol,
         port,
+        source_port: args.sport,
+        ipv6: args.ipv6,
+        existing: args.existing,
     };
     let trace: Trace = client.post(paths::POLICY_TRACE, &request)?;
     crate::print(&render(args.format.output.as_ref(), &trace, |trace| words(&request, trace))?)?;
@@ -73,6 +76,8 @@ fn parse_dport(text: &str) -> Result<(u8, u16)> {
 }
 
 fn words(request: &TraceRequest, trace: &Trace) -> String {
+    // What stands for "any" is told by the agent.
+    let traced = if trace.protocol == 0 { request.protocol } else { trace.protocol };
     let mut text = format!(
         "Tracing From: [{}] => To: [{}] Ports: [{}/{}]\n\n",
         party_words(&request.source),
@@ -80,14 +85,23 @@ fn words(request: &TraceRequest, trace: &Trace) -> String {
         request.port,
         protocol(request.protocol)
     );
+    let _ = writeln!(text, "From: {}", end_words(&trace.source, traced));
+    let _ = writeln!(text, "To:   {}", end_words(&trace.destination, traced));
+    text.push('\n');
     for step in &trace.steps {
-        let _ = writeln!(text, "  {step}");
+        let _ = writeln!(text, "* {step}");
     }
     if !trace.steps.is_empty() {
         text.push('\n');
     }
     for decision in &trace.decisions {
         text.push_str(&decision_words(decision));
+    }
+    if !trace.elsewhere.is_empty() {
+        let _ = writeln!(text, "Only this node's half was decided: {}", trace.elsewhere);
+    }
+    if !trace.decisions.is_empty() || !trace.elsewhere.is_empty() {
+        text.push('\n');
     }
     let _ = write!(text, "Final verdict: {}", trace.verdict);
     if !trace.reason.is_empty() {
@@ -97,14 +111,27 @@ fn words(request: &TraceRequest, trace: &Trace) -> String {
     text
 }
 
+/// `10.0.1.5:80/TCP, identity 1002 [k8s:app=web] (endpoint 78 of this node)`.
+fn end_words(end: &TraceEnd, number: u8) -> String {
+    let address = match (end.port, end.address.contains(':')) {
+        (0, _) => end.address.clone(),
+        (port, true) => format!("[{}]:{port}/{}", end.address, protocol(number)),
+        (port, false) => format!("{}:{port}/{}", end.address, protocol(number)),
+    };
+    let mut text = format!("{address}, identity {}", end.identity);
+    if !end.labels.is_empty() {
+        let _ = write!(text, " [{}]", end.labels.join(" "));
+    }
+    if !end.found.is_empty() {
+        let _ = write!(text, " ({})", end.found);
+    }
+    text
+}
+
 fn decision_words(decision: &Decision) -> String {
     let Decision { direction, endpoint, verdict, matched, cookie, policies } = decision;
-    let capital: String =
-        direction.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(direction.chars().skip(1)).collect();
-    if *endpoint == 0 {
-        return format!("{capital}: not on this node\n");
-    }
-    let mut text = format!("{capital} of endpoint {endpoint}: {verdict}");
+    let title = if direction == "egress" { "Egress" } else { "Ingress" };
+    let mut text = format!("{title} policy of endpoint {endpoint}: {verdict}");
     if !matched.is_empty() {
         let _ = write!(text, ", match {matched}");
     }
@@ -148,33 +175,76 @@ mod tests {
         assert!(party(None, Some("web-0"), None, None, &[]).is_err());
     }
 
+    fn request(source: Party, destination: Party, port: u16) -> TraceRequest {
+        let (source_port, ipv6, existing) = (0, false, false);
+        TraceRequest { source, destination, protocol: 6, port, source_port, ipv6, existing }
+    }
+
     #[test]
     fn a_denied_packet_names_the_policy() {
         let trace: Trace = serde_json::from_value(json!({
-            "steps": ["pod_egress: source checked", "pod_egress: policy denied"],
+            "source": { "address": "10.244.1.10", "port": 30000, "identity": 1001, "endpoint": 77,
+                "labels": ["k8s:app=client", "k8s:io.kubernetes.pod.namespace=default"],
+                "found": "endpoint 77 of this node" },
+            "destination": { "address": "10.244.1.11", "port": 80, "identity": 1002, "endpoint": 78,
+                "labels": ["k8s:app=web"], "found": "endpoint 78 of this node" },
+            "protocol": 6,
+            "steps": ["pod_egress on lxc1", "dropped: Policy denied"],
             "verdict": "DENIED", "reason": "Policy denied",
             "decisions": [
                 { "direction": "egress", "endpoint": 77, "verdict": "NOT ENFORCED" },
                 { "direction": "ingress", "endpoint": 78, "verdict": "DENIED", "matched": "none", "cookie": 7,
                   "policies": [{ "kind": "CiliumNetworkPolicy", "namespace": "default", "name": "web" }] } ] }))
         .expect("trace");
-        let request = TraceRequest {
-            source: Party::Endpoint(77),
-            destination: Party::Pod { namespace: "default".into(), name: "web-0".into() },
-            protocol: 6,
-            port: 80,
-        };
+        let web = Party::Pod { namespace: "default".into(), name: "web-0".into() };
         let expected = "\
 Tracing From: [endpoint 77] => To: [pod default/web-0] Ports: [80/TCP]
 
-  pod_egress: source checked
-  pod_egress: policy denied
+From: 10.244.1.10:30000/TCP, identity 1001 [k8s:app=client k8s:io.kubernetes.pod.namespace=default] (endpoint 77 of this node)
+To:   10.244.1.11:80/TCP, identity 1002 [k8s:app=web] (endpoint 78 of this node)
 
-Egress of endpoint 77: NOT ENFORCED
-Ingress of endpoint 78: DENIED, match none, cookie 7
+* pod_egress on lxc1
+* dropped: Policy denied
+
+Egress policy of endpoint 77: NOT ENFORCED
+Ingress policy of endpoint 78: DENIED, match none, cookie 7
   by CiliumNetworkPolicy default/web
+
 Final verdict: DENIED (Policy denied)
 ";
-        assert_eq!(words(&request, &trace), expected);
+        assert_eq!(words(&request(Party::Endpoint(77), web, 80), &trace), expected);
+    }
+
+    #[test]
+    fn a_packet_to_another_node_is_half_decided() {
+        let trace: Trace = serde_json::from_value(json!({
+            "source": { "address": "fd00::a", "port": 30000, "identity": 1001, "endpoint": 77,
+                "labels": ["k8s:app=client"], "found": "endpoint 77 of this node" },
+            "destination": { "address": "fd00:2::20", "identity": 1003, "port": 443,
+                "found": "ipcache entry fd00:2::20, behind node 172.31.0.12" },
+            "protocol": 6,
+            "steps": ["pod_egress on lxc1, first packet of a new connection", "out of eth0 to fd00:31::12"],
+            "verdict": "ALLOWED",
+            "decisions": [{ "direction": "egress", "endpoint": 77, "verdict": "ALLOWED", "matched": "L3-L4", "cookie": 9,
+                "policies": [{ "kind": "CiliumClusterwideNetworkPolicy", "name": "all" }] }],
+            "elsewhere": "the ingress policy of fd00:2::20 on its own node (172.31.0.12) has yet to be asked" }))
+        .expect("trace");
+        let to = Party::Address("fd00:2::20".parse().expect("literal address"));
+        let expected = "\
+Tracing From: [endpoint 77] => To: [fd00:2::20] Ports: [443/TCP]
+
+From: [fd00::a]:30000/TCP, identity 1001 [k8s:app=client] (endpoint 77 of this node)
+To:   [fd00:2::20]:443/TCP, identity 1003 (ipcache entry fd00:2::20, behind node 172.31.0.12)
+
+* pod_egress on lxc1, first packet of a new connection
+* out of eth0 to fd00:31::12
+
+Egress policy of endpoint 77: ALLOWED, match L3-L4, cookie 9
+  by CiliumClusterwideNetworkPolicy all
+Only this node's half was decided: the ingress policy of fd00:2::20 on its own node (172.31.0.12) has yet to be asked
+
+Final verdict: ALLOWED
+";
+        assert_eq!(words(&request(Party::Endpoint(77), to, 443), &trace), expected);
     }
 }

@@ -148,6 +148,19 @@ fn a_trace_asks_for_both_ends() {
 }
 
 #[test]
+fn a_trace_asks_for_what_it_was_told() {
+    let expected = r#"POST /v1/policy/trace{"source":{"address":"fd00::a"},"destination":{"identity":2},"protocol":58,"port":128,"sourcePort":7,"ipv6":true,"existing":true}"#;
+    let socket = agent(move |request| {
+        assert_eq!(request, expected);
+        (200, json!({ "verdict": "ALLOWED", "protocol": 58 }))
+    });
+    let args = ["policy", "trace", "--src-ip", "fd00::a", "--dst-identity", "2", "--dport", "128/icmpv6"];
+    let output = run(&socket, &[&args[..], &["--sport", "7", "-6", "--existing", "-o", "json"]].concat());
+    let answer: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!((&answer["verdict"], output.status.code()), (&json!("ALLOWED"), Some(0)));
+}
+
+#[test]
 fn the_monitor_prints_as_events_come() {
     let socket = agent(|request| {
         assert_eq!(request, "GET /v1/monitor?type=drop,trace&related-to=78");
