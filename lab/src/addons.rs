@@ -74,22 +74,27 @@ pub(crate) fn wait_registered(lab: &Lab, spec: &Spec, nodes: &[Handle]) -> Resul
 
 /// Waits until pods can be created: the controller-manager makes the account that they run under.
 pub(crate) fn wait_account(lab: &Lab) -> Result<()> {
-    let args = ["wait", "--for=create", "serviceaccount/default", "--timeout=60s"];
+    let args = ["wait", "--for=create", "serviceaccount/default", &timeout(60)];
     output(kubectl(lab)?.args(args)).map(drop).context("the namespace `default` got no service account")
 }
 
 /// Waits for Ready nodes; tells what the nodes and the pods of kube-system say if it takes too long.
 pub(crate) fn wait_ready(lab: &Lab, nodes: &[Handle]) -> Result<()> {
     let result =
-        output(kubectl(lab)?.args(["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"]));
+        output(kubectl(lab)?.args(["wait", "--for=condition=Ready", "node", "--all", &timeout(120)]));
     result.map(drop).with_context(|| diagnosis(lab, nodes))
 }
 
 /// Waits until DNS answers.
 pub(crate) fn wait_dns(lab: &Lab, nodes: &[Handle]) -> Result<()> {
     let mut command = kubectl(lab)?;
-    command.args(["--namespace", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s"]);
+    command.args(["--namespace", "kube-system", "rollout", "status", "deployment/coredns", &timeout(90)]);
     output(&mut command).map(drop).with_context(|| diagnosis(lab, nodes))
+}
+
+/// kubectl's option for waiting.
+fn timeout(seconds: u16) -> String {
+    format!("--timeout={:.0}s", f32::from(seconds) * crate::machine::patience())
 }
 
 fn diagnosis(lab: &Lab, nodes: &[Handle]) -> String {
