@@ -6,6 +6,7 @@ mod endpoints;
 mod monitor;
 mod policy;
 mod status;
+mod trace;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -86,8 +87,6 @@ impl IntoResponse for Refused {
 
 type Answer<T> = Result<Json<T>, Refused>;
 
-pub(crate) use bpf::references as policies_behind;
-
 /// All routes.
 pub(crate) fn router(context: Context) -> Router {
     Router::new()
@@ -105,7 +104,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::IDENTITY, get(endpoints::identity))
         .route(paths::POLICY, get(policy::get))
         .route(paths::POLICY_SELECTORS, get(policy::selectors))
-        .route(paths::POLICY_TRACE, post(policy::trace))
+        .route(paths::POLICY_TRACE, post(trace::answer))
         .route(paths::IPS, get(endpoints::ips))
         .route(paths::NODES, get(endpoints::nodes))
         .route(paths::BPF_IPCACHE, get(bpf::ipcache))

@@ -16,7 +16,6 @@ mod owner;
 mod restore;
 mod startup;
 mod tasks;
-mod trace;
 
 use std::process::ExitCode;
 

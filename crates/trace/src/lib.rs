@@ -17,6 +17,7 @@ mod who;
 pub use answer::trace;
 pub use dump::{Flows, dump};
 pub use prepare::{Prepared, Question, TraceError, choose, prepare};
+pub use sim::{Node, RouteEntry};
 pub use who::{Who, identify, representative};
 
 use std::collections::BTreeMap;

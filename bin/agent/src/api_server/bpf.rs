@@ -141,7 +141,7 @@ fn row(owner: &Owner, key: &PolicyTrieKey, entry: &PolicyEntry) -> api::bpf::Pol
 }
 
 /// The policies behind a rule cookie.
-pub(crate) fn references(owner: &Owner, cookie: u32) -> Vec<PolicyRef> {
+pub(super) fn references(owner: &Owner, cookie: u32) -> Vec<PolicyRef> {
     let mut references: Vec<PolicyRef> = Vec::new();
     for rule in owner.state.engine().cookie(cookie).unwrap_or_default() {
         let origin = &rule.origin;

@@ -1,11 +1,10 @@
-//! Rules, selectors, and what would become of a packet.
+//! Rules and selectors.
 
-use api::policy::{Label, Policy, Selector, Trace, TraceRequest};
+use api::policy::{Label, Policy, Selector};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 
-use super::{Answer, Context, Refused};
+use super::{Answer, Context};
 
 /// All policies in force.
 pub(super) async fn get(State(context): State<Context>) -> Answer<Policy> {
@@ -44,10 +43,4 @@ pub(super) async fn selectors(State(context): State<Context>) -> Answer<Vec<Sele
         .collect()
     });
     Ok(Json(selectors.await?))
-}
-
-/// Runs the first packet of a connection through the datapath's code over the live tables.
-pub(super) async fn trace(State(context): State<Context>, Json(request): Json<TraceRequest>) -> Answer<Trace> {
-    let traced = context.handle.ask(move |owner| crate::trace::run(owner, &request)).await?;
-    traced.map(Json).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, format!("{error:#}")))
 }
