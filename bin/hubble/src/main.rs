@@ -1,2 +1,54 @@
-//! bin/hubble
-fn main() {}
+//! `hubble`: looks at the flows of a node, or of a cluster through a relay.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod connect;
+mod filters;
+mod list;
+mod observe;
+mod output;
+mod request;
+mod status;
+mod table;
+mod when;
+
+use clap::Parser;
+use cli::{Cli, Command, List, Watch};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout().lock();
+    match run(cli, &mut out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough (`hubble observe | head`).
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {}", flow::format::clean(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Observe(options) => observe::run(&options, &cli.server, out).await,
+            Command::Status(options) => status::run(&options, &cli.server, out).await,
+            Command::List { what: List::Nodes(options) } => list::nodes(&options, &cli.server, out).await,
+            Command::List { what: List::Namespaces(options) } => {
+                list::namespaces(&options, &cli.server, out).await
+            }
+            Command::Watch { what: Watch::Peers } => list::watch_peers(&cli.server, out).await,
+            Command::Version => Ok(writeln!(out, "{}", cli::version())?),
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
