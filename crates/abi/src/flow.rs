@@ -104,7 +104,15 @@ impl End {
     /// An end of which only `go` is known.
     #[inline(always)]
     pub const fn going(go: u8) -> End {
-        End { gateway: Addr::UNSPECIFIED, ifindex: 0, go, _pad: 0, mac: [0; 6], host_mac: [0; 6], endpoint: 0 }
+        End {
+            gateway: Addr::UNSPECIFIED,
+            ifindex: 0,
+            go,
+            _pad: 0,
+            mac: [0; 6],
+            host_mac: [0; 6],
+            endpoint: 0,
+        }
     }
 }
 

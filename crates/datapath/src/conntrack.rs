@@ -1,6 +1,8 @@
 //! Flows: is this packet part of something decided, and if not, what is decided?
 
-use abi::flow::{ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED};
+use abi::flow::{
+    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED,
+};
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
 use abi::{DropReason, Flow, FlowKey, TraceReason};
 
@@ -231,8 +233,11 @@ pub fn opinion<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let service = Service::of(&work.packet, reply);
     // The pod that is asked stands at the packet's sending end, or at the other.
     let sending = egress != reply;
-    let (pod, peer) =
-        if sending { (work.sender.pod, work.receiver.identity) } else { (work.receiver.pod, work.sender.identity) };
+    let (pod, peer) = if sending {
+        (work.sender.pod, work.receiver.identity)
+    } else {
+        (work.receiver.pod, work.sender.identity)
+    };
     let opinion: Opinion = match env.pod(pod) {
         Some(facts) => evaluate(env, facts, peer, egress, service),
         None => return Err(DropReason::EndpointNotReady),

@@ -85,7 +85,11 @@ pub fn overlay_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropR
         outcome = env.part(Part::Parse, work);
     }
     if outcome.is_ok() {
-        outcome = if work.packet.frame == frame::IP { from_overlay(env, work) } else { Err(DropReason::UnsupportedL3) };
+        outcome = if work.packet.frame == frame::IP {
+            from_overlay(env, work)
+        } else {
+            Err(DropReason::UnsupportedL3)
+        };
     }
     finish(env, work, outcome, false)
 }
@@ -94,7 +98,9 @@ pub fn overlay_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropR
 fn from_overlay<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let tunnel = work.tunnel;
     fast(env, work, |_, flow, from, sender| {
-        flow.identity[from] == tunnel.identity && sender.go == GO_TUNNEL && sender.gateway.same(&tunnel.remote)
+        flow.identity[from] == tunnel.identity
+            && sender.go == GO_TUNNEL
+            && sender.gateway.same(&tunnel.remote)
     })?;
     if work.settled() { Ok(()) } else { env.part(Part::FromOverlay, work) }
 }
@@ -127,7 +133,12 @@ fn from_host<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 
 /// Counts the outcome and reports a drop.
 #[inline(always)]
-fn finish<E: Env>(env: &mut E, work: &mut Work, outcome: Result<(), DropReason>, egress: bool) -> Result<(), DropReason> {
+fn finish<E: Env>(
+    env: &mut E,
+    work: &mut Work,
+    outcome: Result<(), DropReason>,
+    egress: bool,
+) -> Result<(), DropReason> {
     match outcome {
         Ok(()) => {
             if work.settled() {
@@ -154,13 +165,17 @@ fn fast<E: Env>(
     work.from = work.packet.flow_key(&mut work.key);
     let Some(mut flow) = env.flow(Table::Answered, &work.key) else { return Ok(()) };
     let now = env.now();
-    let live = flow.flags & (ANSWERED | DENIED | RESET | LOW_CLOSED | HIGH_CLOSED) == ANSWERED && flow.expires >= now;
+    let live = flow.flags & (ANSWERED | DENIED | RESET | LOW_CLOSED | HIGH_CLOSED) == ANSWERED
+        && flow.expires >= now;
     if !live || flow.epoch != env.epoch() {
         return Ok(());
     }
     // Indices that the verifier sees to be 0 or 1.
     let (from, to) = ((work.from & 1) as usize, ((work.from ^ 1) & 1) as usize);
-    if flow.end[to].go == GO_UNKNOWN || !genuine(env, &flow, from, &flow.end[from]) || oversized(env, &flow.end[to]) {
+    if flow.end[to].go == GO_UNKNOWN
+        || !genuine(env, &flow, from, &flow.end[from])
+        || oversized(env, &flow.end[to])
+    {
         return Ok(());
     }
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
@@ -293,7 +308,8 @@ fn to_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let node = if work.packet.is(IPV6) { &env.config().node_v6 } else { &env.config().node_v4 };
     let port = u32::from(u16::from_be(work.packet.source_port));
     let in_range = port >= env.config().nat_port_min && port <= env.config().nat_port_max;
-    if work.packet.source.same(node) && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet) {
+    if work.packet.source.same(node) && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet)
+    {
         work.own = 1;
         return env.part(Part::Leave, work);
     }

@@ -1,6 +1,8 @@
 //! What the packet path may ask of the world it runs in, and what it answers.
 
-use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use abi::{
+    Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey,
+};
 use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
 use core::ops::{Deref, DerefMut};
 
@@ -138,7 +140,14 @@ pub trait Env {
     fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason>;
     /// Corrects a transport checksum at `offset` for a change of `size` (2 or 4) bytes. `pseudo`: the change is in the
     /// pseudo header; `keep_zero`: a UDP checksum of zero means "none" and stays.
-    fn fix_l4(&mut self, offset: u32, from: u32, to: u32, size: u32, flags: Checksum) -> Result<(), DropReason>;
+    fn fix_l4(
+        &mut self,
+        offset: u32,
+        from: u32,
+        to: u32,
+        size: u32,
+        flags: Checksum,
+    ) -> Result<(), DropReason>;
 
     /// Monotonic clock, ns.
     fn now(&self) -> u64;

@@ -4,9 +4,9 @@ use abi::nat::{BACK, OUT, PORT_TRIES};
 use abi::{Addr, DropReason, NatKey, NatValue};
 
 use crate::env::{Checksum, Env};
+use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, L3, LATER_FRAGMENT, Packet, protocol};
 use crate::parts::Part;
 use crate::work::Work;
-use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, L3, LATER_FRAGMENT, Packet, protocol};
 
 /// Which end of a packet is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,11 @@ fn home(packet: &Packet, value: &NatValue) -> NatValue {
 #[inline(always)]
 pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let echo = matches!(work.packet.protocol, protocol::ICMP | protocol::ICMPV6);
-    work.ports = if echo { [0, 0xffff] } else { [env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff] };
+    work.ports = if echo {
+        [0, 0xffff]
+    } else {
+        [env.config().nat_port_min & 0xffff, env.config().nat_port_max & 0xffff]
+    };
     let [low, high] = work.ports;
     let wanted = u32::from(u16::from_be(work.packet.source_port));
     let first = low + scale(env.random(), high.wrapping_sub(low).wrapping_add(1));
@@ -252,7 +256,13 @@ fn replace_address<E: Env>(
 }
 
 #[inline(always)]
-fn replace_port<E: Env>(env: &mut E, packet: &Packet, half: Half, from: u16, to: u16) -> Result<(), DropReason> {
+fn replace_port<E: Env>(
+    env: &mut E,
+    packet: &Packet,
+    half: Half,
+    from: u16,
+    to: u16,
+) -> Result<(), DropReason> {
     let (offset, checksum, keep_zero) = match packet.protocol {
         protocol::TCP | protocol::UDP => {
             let offset = if half == Half::Source { 0 } else { 2 };

@@ -76,7 +76,8 @@ fn solicitation<E: Env>(
     out: &mut Verdict,
 ) -> Result<(), DropReason> {
     let at = packet.l4;
-    let with_option = env.length() >= at + ND_LENGTH && u32::from(u16::from_be(env.u16_at(L3 + 4)?)) == ND_LENGTH;
+    let with_option =
+        env.length() >= at + ND_LENGTH && u32::from(u16::from_be(env.u16_at(L3 + 4)?)) == ND_LENGTH;
     if packet.icmp_type != SOLICITATION || at != L3 + 40 || !with_option || packet.source.is_unspecified() {
         return Err(DropReason::ForbiddenIcmp6);
     }

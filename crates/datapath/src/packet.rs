@@ -241,7 +241,13 @@ fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
 }
 
 #[inline(always)]
-fn fragmented<E: Env>(env: &mut E, out: &mut Packet, id: u32, first: bool, outermost: bool) -> Result<(), DropReason> {
+fn fragmented<E: Env>(
+    env: &mut E,
+    out: &mut Packet,
+    id: u32,
+    first: bool,
+    outermost: bool,
+) -> Result<(), DropReason> {
     out.flags |= FRAGMENT;
     out.tcp = 0;
     out.icmp_type = 0;
@@ -256,7 +262,10 @@ fn fragmented<E: Env>(env: &mut E, out: &mut Packet, id: u32, first: bool, outer
         transport(env, out)?;
         // What an ICMP error quotes is the sender's word: it must not name ports for real fragments.
         if outermost {
-            env.put_fragment(&key, FragmentPorts { source: out.source_port, destination: out.destination_port });
+            env.put_fragment(
+                &key,
+                FragmentPorts { source: out.source_port, destination: out.destination_port },
+            );
         }
         return Ok(());
     }

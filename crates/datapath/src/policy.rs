@@ -68,7 +68,8 @@ pub fn evaluate<E: Env>(env: &E, pod: &PodFacts, peer: Identity, egress: bool, s
         Some(entry) if entry.precedence == u32::MAX => None,
         _ => env.policy(pod.policy, &PolicyKey { identity: 0, ..key }),
     };
-    let audit = pod.flags & abi::tables::POD_AUDIT != 0 || env.config().features & abi::config::POLICY_AUDIT != 0;
+    let audit =
+        pod.flags & abi::tables::POD_AUDIT != 0 || env.config().features & abi::config::POLICY_AUDIT != 0;
     let Some((entry, any_peer)) = choose(by_peer, by_service) else {
         let cookie = if egress { pod.deny_cookie_egress } else { pod.deny_cookie_ingress };
         return Opinion {

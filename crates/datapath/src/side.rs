@@ -108,6 +108,7 @@ pub fn masqueraded<E: Env>(env: &E, destination: &Addr, identity: Identity) -> b
         return false;
     }
     let cluster = identity >= abi::identity::CLUSTER_MIN && !abi::identity::is_local_scope(identity);
-    let member = cluster || matches!(identity, abi::identity::HEALTH | abi::identity::INIT | abi::identity::INGRESS);
+    let member =
+        cluster || matches!(identity, abi::identity::HEALTH | abi::identity::INIT | abi::identity::INGRESS);
     !member && !env.never_masqueraded(destination)
 }

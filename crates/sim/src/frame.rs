@@ -35,7 +35,20 @@ pub fn build(spec: &Spec) -> Vec<u8> {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             frame.extend([0x08, 0x00]);
             let length = (20 + payload.len()) as u16;
-            let mut header = vec![0x45, 0, (length >> 8) as u8, length as u8, 0, 0, 0x40, 0, spec.hops, spec.protocol, 0, 0];
+            let mut header = vec![
+                0x45,
+                0,
+                (length >> 8) as u8,
+                length as u8,
+                0,
+                0,
+                0x40,
+                0,
+                spec.hops,
+                spec.protocol,
+                0,
+                0,
+            ];
             header.extend(source.octets());
             header.extend(destination.octets());
             let sum = checksum(&header);
@@ -61,7 +74,8 @@ fn transport(spec: &Spec) -> Vec<u8> {
         6 => [ports.as_slice(), &[0; 8], &[0x50, spec.flags, 0xff, 0xff, 0, 0, 0, 0]].concat(),
         17 => [ports.as_slice(), &[0, 8, 0, 0]].concat(),
         1 | 58 => {
-            let id = if spec.flags == 0 || spec.flags == 129 { spec.destination_port } else { spec.source_port };
+            let id =
+                if spec.flags == 0 || spec.flags == 129 { spec.destination_port } else { spec.source_port };
             [&[spec.flags, 0, 0, 0], id.to_be_bytes().as_slice(), &[0, 1]].concat()
         }
         _ => ports,

@@ -86,7 +86,11 @@ impl Node {
 
     /// Packets counted under a reason (0 = forwarded), both directions.
     pub fn counted(&self, reason: u8) -> u64 {
-        [false, true].iter().filter_map(|egress| self.counters.get(&(reason, *egress))).map(|(packets, _)| packets).sum()
+        [false, true]
+            .iter()
+            .filter_map(|egress| self.counters.get(&(reason, *egress)))
+            .map(|(packets, _)| packets)
+            .sum()
     }
 
     pub(crate) fn record(&mut self, event: Event, packet: &[u8]) {

@@ -150,10 +150,19 @@ impl Env for World<'_> {
     fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {
         self.fix(offset, &words(from), &words(to), false).map_err(|_| DropReason::L3Checksum)
     }
-    fn fix_l4(&mut self, offset: u32, from: u32, to: u32, size: u32, how: Checksum) -> Result<(), DropReason> {
+    fn fix_l4(
+        &mut self,
+        offset: u32,
+        from: u32,
+        to: u32,
+        size: u32,
+        how: Checksum,
+    ) -> Result<(), DropReason> {
         if size == 2 {
             let word = |value: u32| [u16::from_be_bytes((value as u16).to_ne_bytes())];
-            return self.fix(offset, &word(from), &word(to), how.keep_zero).map_err(|_| DropReason::L4Checksum);
+            return self
+                .fix(offset, &word(from), &word(to), how.keep_zero)
+                .map_err(|_| DropReason::L4Checksum);
         }
         self.fix(offset, &words(from), &words(to), how.keep_zero).map_err(|_| DropReason::L4Checksum)
     }

@@ -1,5 +1,5 @@
-mod forwarding;
 mod forgery;
+mod forwarding;
 mod icmp;
 mod masquerade;
 mod tracking;

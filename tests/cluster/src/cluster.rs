@@ -39,7 +39,7 @@ impl Routing {
 
 /// A running lab; removed when dropped, unless `AXONEME_KEEP_LAB` is set.
 pub(crate) struct Cluster {
-    name: &'static str,
+    name: String,
 }
 
 fn root() -> PathBuf {
@@ -60,14 +60,21 @@ pub(crate) fn probe() -> String {
 impl Cluster {
     /// Two dual-stack nodes with the chart.
     pub(crate) fn up(name: &'static str, routing: Routing) -> Result<Cluster> {
+        let name = std::env::var("AXONEME_LAB_NAME").unwrap_or_else(|_| name.to_owned());
         let cluster = Cluster { name };
         if std::env::var_os("AXONEME_KEEP_LAB").is_some() && cluster.lab(&["status"]).is_ok() {
-            println!("using the lab {name} that is up");
+            println!("using the lab {} that is up", cluster.name);
             return Ok(cluster);
         }
         cluster.lab(&["down"]).context("removing what an earlier run left")?;
         let mut up = cluster.command(&["up", "--nodes", "2", "--ipv6", "--no-dns"]);
-        up.args(["--set", "ipv6.enabled=true"]);
+        for value in [
+            "ipv6.enabled=true",
+            "ipam.operator.clusterPoolIPv4PodCIDRList={10.244.0.0/16}",
+            "ipam.operator.clusterPoolIPv6PodCIDRList={fd00:10:244::/104}",
+        ] {
+            up.args(["--set", value]);
+        }
         for value in routing.values() {
             up.args(["--set", value]);
         }
@@ -81,7 +88,7 @@ impl Cluster {
     /// A command of the lab, to be started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(lab_binary());
-        command.args(["--name", self.name]).args(args).stdin(Stdio::null());
+        command.args(["--name", &self.name]).args(args).stdin(Stdio::null());
         command
     }
 
@@ -89,7 +96,8 @@ impl Cluster {
     pub(crate) fn lab(&self, args: &[&str]) -> Result<String> {
         let out = self.command(args).output().with_context(|| format!("starting lab {}", args.join(" ")))?;
         if !out.status.success() {
-            let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            let (stdout, stderr) =
+                (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
             bail!("lab {} failed: {}{}", args.join(" "), stdout.trim(), stderr.trim());
         }
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
@@ -123,20 +131,33 @@ impl Cluster {
 
     fn agent_pod(&self, node: &str) -> Result<String> {
         let field = format!("spec.nodeName={node}");
-        let args = ["get", "pods", "-n", "kube-system", "-l", "k8s-app=cilium", "--field-selector", &field, "-o", "name"];
+        let args = [
+            "get",
+            "pods",
+            "-n",
+            "kube-system",
+            "-l",
+            "k8s-app=cilium",
+            "--field-selector",
+            &field,
+            "-o",
+            "name",
+        ];
         Ok(self.kubectl(&args)?.trim().to_owned())
     }
 
     /// Addresses of a pod: IPv4, then IPv6.
     pub(crate) fn addresses(&self, pod: &str) -> Result<Vec<String>> {
-        let args = ["get", "pod", "-n", crate::manifests::NAMESPACE, pod, "-o", "jsonpath={.status.podIPs[*].ip}"];
+        let args =
+            ["get", "pod", "-n", crate::manifests::NAMESPACE, pod, "-o", "jsonpath={.status.podIPs[*].ip}"];
         Ok(self.kubectl(&args)?.split_whitespace().map(str::to_owned).collect())
     }
 
     /// Host process numbers of the agents, found by their program's name and this lab's directory.
     pub(crate) fn agent_pids(&self, node: &str) -> Result<Vec<i32>> {
         // A machine has processes of its own only: what it shows is what runs in it.
-        let out = self.lab(&["exec", node, "sh", "-c", "grep -l '^cilium-agent$' /proc/[0-9]*/comm"])?;
+        let out =
+            self.lab(&["exec", node, "sh", "-c", "grep -ls '^cilium-agent$' /proc/[0-9]*/comm; true"])?;
         let number = |line: &str| line.split('/').nth(2).and_then(|text| text.parse().ok());
         Ok(out.lines().filter_map(number).collect())
     }

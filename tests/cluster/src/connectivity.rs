@@ -54,7 +54,8 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
             None => WORLD.map(str::to_owned).to_vec(),
         };
         for address in addresses {
-            let child = ask(cluster, *from, &socket(&address, 80)).with_context(|| format!("check {name}"))?;
+            let child =
+                ask(cluster, *from, &socket(&address, 80)).with_context(|| format!("check {name}"))?;
             running.push((*name, format!("TCP {}", socket(&address, 80)), *expected, child));
         }
     }
@@ -68,7 +69,9 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
 
 /// Waits until every pod of the test namespace is Ready.
 pub(crate) fn wait_for_pods(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl(&["wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s"]).map(drop)
+    cluster
+        .kubectl(&["wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s"])
+        .map(drop)
 }
 
 /// Starts one attempt to connect.

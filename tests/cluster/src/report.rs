@@ -28,7 +28,11 @@ impl Report {
     /// A headline, with the time since the start.
     pub(crate) fn title(&mut self, text: &str) {
         self.flush();
-        println!("\n── {text} {} {:.0} s", "─".repeat(70_usize.saturating_sub(text.chars().count())), self.start.elapsed().as_secs_f64());
+        println!(
+            "\n── {text} {} {:.0} s",
+            "─".repeat(70_usize.saturating_sub(text.chars().count())),
+            self.start.elapsed().as_secs_f64()
+        );
     }
 
     /// Output of a command.
@@ -55,7 +59,9 @@ impl Report {
         if rows.is_empty() {
             return;
         }
-        let width = |pick: fn(&Row) -> &String, least: usize| rows.iter().map(|r| pick(r).chars().count()).max().unwrap_or(0).max(least);
+        let width = |pick: fn(&Row) -> &String, least: usize| {
+            rows.iter().map(|r| pick(r).chars().count()).max().unwrap_or(0).max(least)
+        };
         let (a, b) = (width(|r| &r.name, 5), width(|r| &r.detail, 3));
         println!("  {:a$}   {:b$}   {:10} {:10}", "CHECK", "HOW", "EXPECTED", "SEEN");
         for row in rows {

@@ -21,23 +21,39 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     let local = socket(&cluster.addresses("echo-a")?.remove(0), 80);
     let remote = socket(&cluster.addresses("echo-b")?.remove(0), 80);
     let seconds = (f64::from(times) * PAUSE.as_secs_f64() * 0.6 + 8.0).to_string();
-    let start = |pod: &str, what: &str, to: &str| -> Result<Child> {
-        let mut command = cluster.in_pod(pod, &["probe", what, to, "--seconds", &seconds]);
+    let start = |pod: &str, what: &str, to: &str, timeout: &str| -> Result<Child> {
+        let mut command =
+            cluster.in_pod(pod, &["probe", what, to, "--seconds", &seconds, "--timeout", timeout]);
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
     };
-    let held = [start("pod-to-a", "hold", &local)?, start("pod-to-a", "hold", &remote)?];
-    let opened = [start("pod-to-a", "flood", &local)?, start("pod-to-a-allowed", "flood", &local)?, start("pod-to-a", "flood", &remote)?];
-    let canary = start("pod-to-a-denied", "flood", &local)?;
+    let held = [start("pod-to-a", "hold", &local, "2000")?, start("pod-to-a", "hold", &remote, "2000")?];
+    let opened = [
+        start("pod-to-a", "flood", &local, "1000")?,
+        start("pod-to-a-allowed", "flood", &local, "1000")?,
+        start("pod-to-a", "flood", &remote, "1000")?,
+    ];
+    let canary = start("pod-to-a-denied", "flood", &local, "50")?;
     sleep(Duration::from_secs(1));
     let (killed, random_end) = kill(cluster, times, seconds.parse().unwrap_or(0.0))?;
     report.show(&format!("{killed} processes killed within {random_end:.0} s"));
-    report.check("agents killed", "at least one of the two, each time", "yes", if killed >= times { "yes" } else { "no" });
+    report.check(
+        "agents killed",
+        "at least one of the two, each time",
+        "yes",
+        if killed >= times { "yes" } else { "no" },
+    );
 
     for (child, how) in held.into_iter().zip(["same node", "across nodes"]) {
         let account = account(child)?;
-        let broken = ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum::<u64>();
+        let broken =
+            ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum::<u64>();
         let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
-        report.check("open connections", &format!("{how}, broken"), "0", &if alive { broken.to_string() } else { "no traffic".into() });
+        report.check(
+            "open connections",
+            &format!("{how}, broken"),
+            "0",
+            &if alive { broken.to_string() } else { "no traffic".into() },
+        );
     }
     for (child, how) in opened.into_iter().zip(["same node", "same node, under policy", "across nodes"]) {
         let (attempts, ok) = outcomes(&account(child)?);
@@ -54,7 +70,9 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
 fn kill(cluster: &Cluster, times: u32, limit: f64) -> Result<(u32, f64)> {
     let start = Instant::now();
     let mut killed = 0;
-    let mut seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.subsec_nanos()) | 1;
+    let mut seed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.subsec_nanos())
+            | 1;
     for _ in 0..times {
         // Xorshift: the moments have to differ, no more.
         seed ^= seed << 13;
@@ -83,7 +101,14 @@ fn settled(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let back = cluster.kubectl(&wait).is_ok();
     report.check("agents", "ready again", "yes", if back { "yes" } else { "no" });
     report.show(&format!("ready again after {:.1} s", start.elapsed().as_secs_f64()));
-    let endpoints = ["get", "ciliumendpoints", "-n", NAMESPACE, "-o", "jsonpath={.items[?(@.status.state!='ready')].metadata.name}"];
+    let endpoints = [
+        "get",
+        "ciliumendpoints",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "jsonpath={.items[?(@.status.state!='ready')].metadata.name}",
+    ];
     report.check("endpoints", "not ready", "", cluster.kubectl(&endpoints)?.trim());
     report.flush();
     Ok(())

@@ -32,7 +32,15 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
     ] {
         expect(cluster, report, "example", from, to, port, reached)?;
     }
-    let valid = ["get", "cnp", "-n", NAMESPACE, "example", "-o", "jsonpath={.status.conditions[?(@.type=='Valid')].status}"];
+    let valid = [
+        "get",
+        "cnp",
+        "-n",
+        NAMESPACE,
+        "example",
+        "-o",
+        "jsonpath={.status.conditions[?(@.type=='Valid')].status}",
+    ];
     report.check("example", "status condition Valid", "True", cluster.kubectl(&valid)?.trim());
 
     labels_change(cluster, report)?;
@@ -47,7 +55,8 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
 
 /// A label makes a stranger a backend1, and no more when it goes.
 fn labels_change(cluster: &Cluster, report: &mut Report) -> Result<()> {
-    let label = |value: &str| cluster.kubectl(&["label", "pod", "-n", NAMESPACE, "stranger", "--overwrite", value]);
+    let label =
+        |value: &str| cluster.kubectl(&["label", "pod", "-n", NAMESPACE, "stranger", "--overwrite", value]);
     label("app=backend1")?;
     expect(cluster, report, "relabelled as backend1", "stranger", "backend2", 5000, true)?;
     label("app=stranger")?;
@@ -71,14 +80,30 @@ fn invalid(cluster: &Cluster, report: &mut Report) -> Result<()> {
         "egress": [{ "toCIDRSet": [{ "cidr": "10.0.0.0/8", "except": ["192.168.0.0/16"] }] }],
     });
     cluster.apply(&[manifests::policy("broken", &spec)])?;
-    let args = ["get", "cnp", "-n", NAMESPACE, "broken", "-o", "jsonpath={.status.conditions[?(@.type=='Valid')].status}"];
+    let args = [
+        "get",
+        "cnp",
+        "-n",
+        NAMESPACE,
+        "broken",
+        "-o",
+        "jsonpath={.status.conditions[?(@.type=='Valid')].status}",
+    ];
     let seen = until(|| Ok(cluster.kubectl(&args)?.trim().to_owned()), "False")?;
     report.check("invalid policy", "status condition Valid", "False", &seen);
     expect(cluster, report, "beside an invalid policy", "backend1", "backend2", 5000, true)?;
     cluster.kubectl(&["delete", "cnp", "-n", NAMESPACE, "broken"]).map(drop)
 }
 
-fn expect(cluster: &Cluster, report: &mut Report, name: &str, from: &str, to: &str, port: u16, reached: bool) -> Result<()> {
+fn expect(
+    cluster: &Cluster,
+    report: &mut Report,
+    name: &str,
+    from: &str,
+    to: &str,
+    port: u16,
+    reached: bool,
+) -> Result<()> {
     for address in cluster.addresses(to)? {
         let target = socket(&address, port);
         let seen = until(|| Ok(word(reaches(cluster, from, &target)?).to_owned()), word(reached))?;
@@ -87,7 +112,14 @@ fn expect(cluster: &Cluster, report: &mut Report, name: &str, from: &str, to: &s
     Ok(())
 }
 
-fn expect_address(cluster: &Cluster, report: &mut Report, name: &str, from: &str, to: &str, reached: bool) -> Result<()> {
+fn expect_address(
+    cluster: &Cluster,
+    report: &mut Report,
+    name: &str,
+    from: &str,
+    to: &str,
+    reached: bool,
+) -> Result<()> {
     let target = socket(to, 80);
     let seen = until(|| Ok(word(reaches(cluster, from, &target)?).to_owned()), word(reached))?;
     report.check(name, &format!("{from} → {target}"), word(reached), &seen);

@@ -6,16 +6,35 @@ use datapath::TunnelKey;
 use sim::frame::{Spec, build};
 use sim::{Program, Sent};
 
-use crate::pair::{ETH0, HOST, IDENTITIES, PORTS, POD_A, POD_B, TUNNEL, addr, mac};
+use crate::pair::{ETH0, HOST, IDENTITIES, POD_A, POD_B, PORTS, TUNNEL, addr, mac};
 use crate::random::Random;
 
 const V4: &[&str] = &[
-    "10.244.1.10", "10.244.1.11", "10.244.1.10", "10.244.1.11", "10.244.2.20", "10.244.2.99", "10.244.1.1", "172.31.0.11",
-    "172.31.0.12", "172.31.0.100", "203.0.113.7", "198.51.100.7", "8.8.8.8",
+    "10.244.1.10",
+    "10.244.1.11",
+    "10.244.1.10",
+    "10.244.1.11",
+    "10.244.2.20",
+    "10.244.2.99",
+    "10.244.1.1",
+    "172.31.0.11",
+    "172.31.0.12",
+    "172.31.0.100",
+    "203.0.113.7",
+    "198.51.100.7",
+    "8.8.8.8",
 ];
 const V6: &[&str] = &[
-    "fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::20",
-    "fd00:10:244:1::1", "fd00:31::11", "fd00:31::12", "2001:db8::7", "2001:4860::8",
+    "fd00:10:244:1::10",
+    "fd00:10:244:1::11",
+    "fd00:10:244:1::10",
+    "fd00:10:244:1::11",
+    "fd00:10:244:2::20",
+    "fd00:10:244:1::1",
+    "fd00:31::11",
+    "fd00:31::12",
+    "2001:db8::7",
+    "2001:4860::8",
 ];
 
 /// A random program and a packet for it.
@@ -36,7 +55,8 @@ pub fn random(random: &mut Random) -> (Program, Sent) {
         Program::OverlayIngress => TUNNEL,
         Program::HostEgress => HOST,
     };
-    let mut frame = if random.one_in(50) { question(random, ifindex) } else { build(&spec(random, program, ifindex)) };
+    let mut frame =
+        if random.one_in(50) { question(random, ifindex) } else { build(&spec(random, program, ifindex)) };
     reshape(random, &mut frame);
     // A test run refuses packets that end inside of the network header (the simulator's own tests have those).
     let least = match frame[12..14] {
@@ -52,7 +72,8 @@ pub fn random(random: &mut Random) -> (Program, Sent) {
         identity: random.pick(IDENTITIES),
         remote: addr(random.pick(&["172.31.0.12", "172.31.0.12", "172.31.0.12", "172.31.0.99"])),
     });
-    let mark = if random.one_in(8) { random.pick(&[0x0f00 | (1003 << 16), 0x0300, 0x4000, 0x0c00]) } else { 0 };
+    let mark =
+        if random.one_in(8) { random.pick(&[0x0f00 | (1003 << 16), 0x0300, 0x4000, 0x0c00]) } else { 0 };
     (program, Sent { frame, ifindex, mark, tunnel, gso: false })
 }
 

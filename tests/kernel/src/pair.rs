@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use abi::tables::{EGRESS, INGRESS, IPCACHE_HOST, IPCACHE_TUNNEL, POLICY_DENY, POLICY_UNENFORCED};
-use abi::{Addr, Flow, FlowKey, IpcacheEntry, NodeConfig, PodFacts, PolicyEntry, PolicyKey, PrefixKey, config, identity, maps};
+use abi::{
+    Addr, Flow, FlowKey, IpcacheEntry, NodeConfig, PodFacts, PolicyEntry, PolicyKey, PrefixKey, config,
+    identity, maps,
+};
 use anyhow::{Context, Result, bail};
 use datapath::{Action, TunnelKey};
 use loader::testrun::{SkBuff, test_run};
-use loader::{LoadOptions, Object, PolicyContent, PolicyTables, PolicyTrieKey};
+use loader::{LoadOptions, Maps, Object, PolicyContent, PolicyTables, PolicyTrieKey};
 use sim::{Node, Outcome, Program, RouteEntry, Sent};
 
 use crate::place::{Place, object};
@@ -95,6 +98,16 @@ impl Pair {
     /// Costs of the loaded programs.
     pub fn programs(&self) -> impl Iterator<Item = (&str, loader::ProgramStats)> {
         self.object.programs().iter().map(|program| (program.name(), program.stats()))
+    }
+
+    /// The kernel's maps.
+    pub fn maps(&self) -> &Maps {
+        &self.object.maps
+    }
+
+    /// The facts of the node that are frozen into the kernel's programs.
+    pub fn config(&self) -> &NodeConfig {
+        self.object.config()
     }
 
     fn addresses(&mut self, tunnel: bool) -> Result<()> {
@@ -186,14 +199,22 @@ impl Pair {
         for direction in [INGRESS, EGRESS] {
             if random.one_in(2) {
                 let entry = PolicyEntry { precedence: 1, flags: POLICY_UNENFORCED, ..PolicyEntry::default() };
-                content.insert(PolicyTrieKey::new(PolicyKey { direction, ..PolicyKey::default() }, &entry), entry);
+                content.insert(
+                    PolicyTrieKey::new(PolicyKey { direction, ..PolicyKey::default() }, &entry),
+                    entry,
+                );
             }
             for _ in 0..random.below(12) {
                 let bits = random.pick(&[0, 8, 24, 24, 24, 18]);
                 let protocol = if bits == 0 { 0 } else { random.pick(&[1, 6, 6, 17, 58]) };
-                let port = if bits <= 8 { 0 } else { random.pick(&[53, 80, 443, 8080, 8, 128]) & (0xffff_u32 << (24 - bits)) as u16 };
+                let port = if bits <= 8 {
+                    0
+                } else {
+                    random.pick(&[53, 80, 443, 8080, 8, 128]) & (0xffff_u32 << (24 - bits)) as u16
+                };
                 let deny = random.one_in(3);
-                let key = PolicyKey { identity: random.pick(IDENTITIES), direction, protocol, port: port.to_be() };
+                let key =
+                    PolicyKey { identity: random.pick(IDENTITIES), direction, protocol, port: port.to_be() };
                 let entry = PolicyEntry {
                     precedence: if deny { 255 } else { 1 },
                     cookie: random.below(1000) as u32,
@@ -230,7 +251,9 @@ impl Pair {
         self.node.seed = SEED;
         let memory = sim::run(&mut self.node, program, sent.clone());
         if let Some(difference) = difference(&kernel, &memory) {
-            bail!("{program:?} differs in {difference}\nsent   {sent:x?}\nkernel {kernel:x?}\nmemory {memory:x?}");
+            bail!(
+                "{program:?} differs in {difference}\nsent   {sent:x?}\nkernel {kernel:x?}\nmemory {memory:x?}"
+            );
         }
         Ok(memory)
     }
@@ -243,7 +266,8 @@ impl Pair {
             Program::OverlayIngress => "overlay_ingress",
             Program::HostEgress => "host_egress",
         };
-        let loaded = self.object.program(name).with_context(|| format!("program {name} is not in the object"))?;
+        let loaded =
+            self.object.program(name).with_context(|| format!("program {name} is not in the object"))?;
         let tunnel = sent.tunnel.unwrap_or(TunnelKey { identity: 0, remote: Addr::UNSPECIFIED });
         let ctx = SkBuff {
             ifindex: sent.ifindex,
@@ -252,18 +276,25 @@ impl Pair {
             ..SkBuff::default()
         };
         let run = test_run(loaded, &sent.frame, &ctx, 1)?;
-        Ok(InKernel { words: [run.ctx.cb[0], run.ctx.cb[1], run.ctx.cb[2], run.ctx.cb[3]], mark: run.ctx.mark, frame: run.data })
+        Ok(InKernel {
+            words: [run.ctx.cb[0], run.ctx.cb[1], run.ctx.cb[2], run.ctx.cb[3]],
+            mark: run.ctx.mark,
+            frame: run.data,
+        })
     }
 
     /// Compares the flow and masquerade tables of both worlds, clocks aside.
     pub fn compare_tables(&self) -> Result<()> {
-        let timeless = |flow: &Flow| Flow { expires: 0, reported: [0; 2], tcp_reported: [0; 2], created: 0, ..*flow };
+        let timeless =
+            |flow: &Flow| Flow { expires: 0, reported: [0; 2], tcp_reported: [0; 2], created: 0, ..*flow };
         for (name, kernel, memory) in [
             ("answered", self.object.maps.flows.dump()?, &self.node.flows),
             ("half-open", self.object.maps.half_open.dump()?, &self.node.half_open),
         ] {
             for (key, flow) in &kernel {
-                let Some(other) = memory.get(key) else { bail!("{name} flow only in the kernel: {}", show(key)) };
+                let Some(other) = memory.get(key) else {
+                    bail!("{name} flow only in the kernel: {}", show(key))
+                };
                 if timeless(flow) != timeless(other) {
                     bail!("{name} flow {} differs:\nkernel {flow:x?}\nmemory {other:x?}", show(key));
                 }
@@ -275,7 +306,9 @@ impl Pair {
         let kernel = self.object.maps.nat.dump()?;
         for (key, value) in &kernel {
             match self.node.nat.get(key) {
-                Some(other) if (other.addr, other.port, other.tracked_only) == (value.addr, value.port, value.tracked_only) => {}
+                Some(other)
+                    if (other.addr, other.port, other.tracked_only)
+                        == (value.addr, value.port, value.tracked_only) => {}
                 other => bail!("masquerade entry {key:x?} differs:\nkernel {value:x?}\nmemory {other:x?}"),
             }
         }
@@ -318,7 +351,9 @@ fn difference(kernel: &InKernel, memory: &Outcome) -> Option<&'static str> {
     }
     let details = match verdict.action {
         Action::Pod => kernel.words[1] == verdict.ifindex,
-        Action::Neighbour => kernel.words[1] == verdict.ifindex && kernel.words[3] == verdict.gateway.words[3],
+        Action::Neighbour => {
+            kernel.words[1] == verdict.ifindex && kernel.words[3] == verdict.gateway.words[3]
+        }
         Action::Tunnel => kernel.words[2] == verdict.identity && kernel.words[3] == verdict.gateway.words[3],
         Action::Pass | Action::Stack | Action::Reply => true,
     };

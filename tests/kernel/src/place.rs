@@ -39,10 +39,12 @@ impl Place {
         let flags = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::FS;
         // SAFETY: only namespaces are unshared, not the descriptor table that other threads rely on.
         unsafe { unshare_unsafe(flags) }.context("unsharing namespaces")?;
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("private mounts")?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .context("private mounts")?;
         let directory = tempfile::Builder::new().prefix("axt-bpffs-").tempdir()?;
         mount("bpf", directory.path(), "bpf", MountFlags::empty(), None).context("mounting bpffs")?;
-        mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).context("mounting /sys of this network")?;
+        mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None)
+            .context("mounting /sys of this network")?;
         let place = Place { directory };
         place.devices()?;
         Ok(Some(place))
@@ -53,13 +55,17 @@ impl Place {
         for (name, index, addresses) in DEVICES {
             ip(&format!("link add {name} index {index} type veth peer name p-{name}"))?;
             for address in *addresses {
-                ip(&format!("addr add {address} dev {name} {}", if address.contains(':') { "nodad" } else { "" }))?;
+                ip(&format!(
+                    "addr add {address} dev {name} {}",
+                    if address.contains(':') { "nodad" } else { "" }
+                ))?;
             }
             ip(&format!("link set {name} up"))?;
             ip(&format!("link set p-{name} up"))?;
         }
         for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(Path::new("/proc/sys/net").join(file), "1").with_context(|| format!("setting {file}"))?;
+            std::fs::write(Path::new("/proc/sys/net").join(file), "1")
+                .with_context(|| format!("setting {file}"))?;
         }
         ROUTES.iter().try_for_each(|route| ip(route))
     }
@@ -85,5 +91,6 @@ fn ip(arguments: &str) -> Result<()> {
 /// The kernel object that `cargo xtask bpf` builds.
 pub fn object() -> Result<Vec<u8>> {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../target/bpf/axoneme.o"].iter().collect();
-    std::fs::read(&path).with_context(|| format!("reading {}; build it with `cargo xtask bpf`", path.display()))
+    std::fs::read(&path)
+        .with_context(|| format!("reading {}; build it with `cargo xtask bpf`", path.display()))
 }

@@ -7,7 +7,7 @@ use axoneme_kernel_tests::{packets, pair::Pair, place::Place, random::Random};
 const ROUND: u64 = 2000;
 
 fn packets_wanted() -> u64 {
-    std::env::var("AXONEME_PACKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000)
+    std::env::var("AXONEME_PACKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000)
 }
 
 fn compare(tunnel: bool, seed: u64) {
@@ -32,7 +32,10 @@ fn compare(tunnel: bool, seed: u64) {
         }
         pair.compare_tables().unwrap_or_else(|error| panic!("after packet {sent} of seed {seed}: {error}"));
     }
-    println!("{sent} packets, tunnel {tunnel}: dropped/pass/stack/pod/neighbour/tunnel/reply {:?}", &actions[..7]);
+    println!(
+        "{sent} packets, tunnel {tunnel}: dropped/pass/stack/pod/neighbour/tunnel/reply {:?}",
+        &actions[..7]
+    );
     // A comparison of nothing but drops would prove little.
     for (action, count) in actions.iter().enumerate().take(7) {
         if tunnel || action != 5 {
@@ -56,7 +59,10 @@ fn programs_stay_within_their_budget() {
     let Some(place) = Place::enter().expect("namespaces") else { return };
     let pair = Pair::new(place, true).expect("the programs load");
     for (name, stats) in pair.programs() {
-        println!("{name}: {} instructions walked, {} bytes translated, loaded in {:?}", stats.verified, stats.translated, stats.load);
+        println!(
+            "{name}: {} instructions walked, {} bytes translated, loaded in {:?}",
+            stats.verified, stats.translated, stats.load
+        );
         // The verifier's limit is a million; this leaves room for the features to come.
         assert!(stats.verified < 250_000, "{name} walks {} instructions", stats.verified);
     }

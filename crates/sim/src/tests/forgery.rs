@@ -41,8 +41,14 @@ fn pods_do_not_encapsulate() {
 #[test]
 fn the_wire_cannot_imitate_pods_or_this_node() {
     let mut native = node(false);
-    assert_eq!(from_wire(&mut native, &syn("10.244.1.11", "10.244.1.10", 1, 80)).verdict, Err(InvalidSourceIp));
-    assert_eq!(from_wire(&mut native, &syn("172.31.0.11", "10.244.1.10", 1, 80)).verdict, Err(InvalidSourceIp));
+    assert_eq!(
+        from_wire(&mut native, &syn("10.244.1.11", "10.244.1.10", 1, 80)).verdict,
+        Err(InvalidSourceIp)
+    );
+    assert_eq!(
+        from_wire(&mut native, &syn("172.31.0.11", "10.244.1.10", 1, 80)).verdict,
+        Err(InvalidSourceIp)
+    );
     let mut tunnelled = node(true);
     let out = from_wire(&mut tunnelled, &syn("10.244.2.20", "10.244.1.10", 1, 80));
     assert_eq!(out.verdict, Err(InvalidSourceIp), "that pod speaks through the tunnel");

@@ -1,6 +1,6 @@
 use abi::mark;
+use datapath::Action;
 use datapath::packet::protocol;
-use datapath::{Action};
 
 use super::world::*;
 use crate::frame::{build, checksum};
@@ -32,7 +32,8 @@ fn summed(spec: &crate::frame::Spec, at: usize) -> Vec<u8> {
 fn pods_reach_the_world_with_the_nodes_address_and_get_answers() {
     let mut node = node(false);
     let spec = syn("10.244.1.10", "172.31.0.100", 40_000, 80);
-    let out = run(&mut node, Program::PodEgress, Sent { frame: summed(&spec, 16), ifindex: A, ..Sent::default() });
+    let out =
+        run(&mut node, Program::PodEgress, Sent { frame: summed(&spec, 16), ifindex: A, ..Sent::default() });
     assert_eq!((went(&out), out.mark), (Action::Neighbour, 0), "no mark: still to be masqueraded");
     let out = leave(&mut node, out.frame, 0);
     assert_eq!(out.mark, mark::SNAT_DONE);
@@ -40,7 +41,11 @@ fn pods_reach_the_world_with_the_nodes_address_and_get_answers() {
     assert_eq!(out.frame[34..36], 40_000_u16.to_be_bytes(), "a port in range is kept");
     assert_eq!((checksum(&out.frame[14..34]), transport_sum(&out.frame, 6)), (0, 0));
     let answer = syn_ack("172.31.0.100", "172.31.0.11", 80, 40_000);
-    let out = run(&mut node, Program::NetdevIngress, Sent { frame: summed(&answer, 16), ifindex: ETH0, ..Sent::default() });
+    let out = run(
+        &mut node,
+        Program::NetdevIngress,
+        Sent { frame: summed(&answer, 16), ifindex: ETH0, ..Sent::default() },
+    );
     assert_eq!((verdict(&out).action, verdict(&out).ifindex), (Action::Pod, A));
     assert_eq!(out.frame[30..34], [10, 244, 1, 10]);
     assert_eq!((checksum(&out.frame[14..34]), transport_sum(&out.frame, 6)), (0, 0));

@@ -44,7 +44,13 @@ fn pod(identity: u32, endpoint: u16, v4: &str, v6: &str, last: u8) -> PodFacts {
 }
 
 pub(crate) fn allow(node: &mut Node, slot: u32, peer: u32, direction: u8, protocol: u8, port: u16) {
-    let bits = if port != 0 { 24 } else if protocol != 0 { 8 } else { 0 };
+    let bits = if port != 0 {
+        24
+    } else if protocol != 0 {
+        8
+    } else {
+        0
+    };
     let key = PolicyKey { identity: peer, direction, protocol, port: port.to_be() };
     let entry = PolicyEntry { precedence: 1, cookie: 7, bits: bits as u8, ..PolicyEntry::default() };
     node.policies.entry(slot).or_default().insert(key, bits, entry);
