@@ -1,17 +1,13 @@
-//! Kubernetes objects into the control state's model. What has no meaning for the agent becomes nothing.
+//! What the watches say as inputs of the control state; the objects themselves are read by [`agent_core::kube`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use agent_core::{Change, ClusterIdentity, Input, Keyed, NamedPort, Namespace, Node, Pod, PodKey, PolicyObject, RemoteEndpoint};
-use k8s_openapi::api::core::v1 as core;
+use agent_core::{Change, Input, Keyed, PodKey, PolicyObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube_api::node::NodeAddress;
-use kube_api::{CiliumEndpoint, CiliumIdentity, CiliumNode, CiliumPolicy, ToRules};
 use kube_watch::Key;
-use kube_watch::kube::{Resource, ResourceExt};
-use serde::Serialize;
+use kube_watch::kube::Resource;
 use types::{PolicyKind, PolicyOrigin};
 
 /// A batch of a watch as changes to the model; `read` gives nothing for an object that means nothing.
@@ -52,102 +48,6 @@ pub(crate) fn name(key: Key) -> Option<String> {
 /// The number that a CiliumIdentity's name is.
 pub(crate) fn number(key: Key) -> Option<u32> {
     key.name.parse().ok()
-}
-
-/// A pod of this node.
-pub(crate) fn pod(pod: core::Pod) -> Option<Pod> {
-    let named_ports = kube_api::named_ports(&pod)
-        .into_iter()
-        .flat_map(|(name, ports)| {
-            ports.into_iter().map(move |(protocol, port)| NamedPort { name: name.clone(), port, protocol })
-        })
-        .collect();
-    let spec = pod.spec.as_ref();
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|s| s.phase.as_deref());
-    Some(Pod {
-        key: PodKey::new(pod.namespace().unwrap_or_default(), pod.name_any()),
-        uid: pod.uid().unwrap_or_default(),
-        labels: pod.labels().clone(),
-        service_account: spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
-        host_network: spec.and_then(|s| s.host_network).unwrap_or_default(),
-        finished: matches!(phase, Some("Succeeded" | "Failed")),
-        addresses: status
-            .and_then(|s| s.pod_ips.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|ip| ip.ip.parse().ok())
-            .collect(),
-        named_ports,
-    })
-}
-
-/// A namespace.
-pub(crate) fn namespace(namespace: core::Namespace) -> Option<Namespace> {
-    Some(Namespace { name: namespace.name_any(), labels: namespace.labels().clone() })
-}
-
-/// A node of the cluster.
-pub(crate) fn node(node: CiliumNode) -> Option<Node> {
-    let of_kind = |kinds: &[&str]| -> Vec<IpAddr> {
-        let addresses = node.spec.addresses.iter().filter(|a| kinds.contains(&a.kind.as_str()));
-        addresses.filter_map(|a| a.ip.parse().ok()).collect()
-    };
-    Some(Node {
-        name: node.name_any(),
-        underlay: of_kind(&[NodeAddress::INTERNAL_IP, "ExternalIP"]),
-        routers: of_kind(&[NodeAddress::CILIUM_INTERNAL_IP]),
-        pod_cidrs: node.spec.ipam.pod_cidrs.iter().filter_map(|c| c.parse().ok()).collect(),
-    })
-}
-
-/// A pod of any node.
-pub(crate) fn endpoint(endpoint: CiliumEndpoint) -> Option<RemoteEndpoint> {
-    let networking = endpoint.status.networking.as_ref();
-    let pairs = networking.map(|n| n.addressing.as_slice()).unwrap_or_default();
-    let texts = pairs.iter().flat_map(|pair| [&pair.ipv4, &pair.ipv6]);
-    let protocol = |text: &str| match text {
-        "UDP" => 17,
-        "SCTP" => 132,
-        _ => 6,
-    };
-    Some(RemoteEndpoint {
-        key: PodKey::new(endpoint.namespace().unwrap_or_default(), endpoint.name_any()),
-        identity: endpoint.status.identity.as_ref().and_then(|i| u32::try_from(i.id).ok()).unwrap_or_default(),
-        addresses: texts.filter_map(|t| t.parse().ok()).collect(),
-        node: networking.and_then(|n| n.node.parse().ok()),
-        named_ports: endpoint
-            .status
-            .named_ports
-            .iter()
-            .map(|p| NamedPort { name: p.name.clone(), port: p.port, protocol: protocol(&p.protocol) })
-            .collect(),
-    })
-}
-
-/// An identity of the cluster.
-pub(crate) fn identity(identity: CiliumIdentity) -> Option<ClusterIdentity> {
-    Some(ClusterIdentity { number: identity.number()?, labels: identity.security_labels })
-}
-
-/// A Cilium policy; one that cannot be applied says why.
-pub(crate) fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObject> {
-    let specs: Vec<_> = policy.rules().into_iter().map(|(_, rule)| rule).collect();
-    Some(object(policy, &specs))
-}
-
-/// A Kubernetes policy.
-pub(crate) fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Option<PolicyObject> {
-    Some(object(policy, &policy.spec))
-}
-
-fn object(policy: &impl ToRules, spec: &impl Serialize) -> PolicyObject {
-    let (rules, refused) = match policy.to_rules() {
-        Ok(rules) => (rules, None),
-        Err(error) => (Vec::new(), Some(kube_api::error::chain(&error))),
-    };
-    let text = serde_json::to_string(spec).unwrap_or_default();
-    PolicyObject { origin: policy.origin(), rules, refused, text }
 }
 
 /// Changes to policies of one kind. One that cannot even be read stays known, refused.

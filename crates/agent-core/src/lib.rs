@@ -19,6 +19,7 @@ mod claims;
 mod endpoint;
 mod identities;
 mod ipcache;
+pub mod kube;
 pub mod model;
 mod objects;
 mod routes;

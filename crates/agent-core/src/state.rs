@@ -133,6 +133,8 @@ pub struct State {
     dirty_endpoints: BTreeSet<u16>,
     dirty_nodes: bool,
     effects: Vec<Effect>,
+    /// Endpoints that differ from what is on disk.
+    saves: BTreeSet<u16>,
     /// What the operator of the node should read in the log.
     problems: Vec<String>,
     revision: u64,
@@ -189,6 +191,7 @@ impl State {
             dirty_endpoints: BTreeSet::new(),
             dirty_nodes: true,
             effects: Vec::new(),
+            saves: BTreeSet::new(),
             problems: Vec::new(),
             revision: 0,
             awaiting: BTreeMap::new(),

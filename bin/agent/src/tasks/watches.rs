@@ -1,6 +1,6 @@
 //! What the agent reads from the API server.
 
-use agent_core::{Change, Input};
+use agent_core::{Change, Input, kube};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -27,19 +27,19 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
     let everything = WatchSpec::default;
     let of_node = WatchSpec::fields(format!("spec.nodeName={}", config.node_name));
     watches.add(clients, handle, of_node, |batch| {
-        inputs(convert::changes::<Pod, _>(batch, convert::pod, convert::pod_key), Input::Pods)
+        inputs(convert::changes::<Pod, _>(batch, kube::pod, convert::pod_key), Input::Pods)
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<Namespace, _>(batch, convert::namespace, convert::name), Input::Namespaces)
+        inputs(convert::changes::<Namespace, _>(batch, kube::namespace, convert::name), Input::Namespaces)
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<CiliumNode, _>(batch, convert::node, convert::name), Input::Nodes)
+        inputs(convert::changes::<CiliumNode, _>(batch, kube::node, convert::name), Input::Nodes)
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<CiliumEndpoint, _>(batch, convert::endpoint, convert::pod_key), Input::Endpoints)
+        inputs(convert::changes::<CiliumEndpoint, _>(batch, kube::endpoint, convert::pod_key), Input::Endpoints)
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<CiliumIdentity, _>(batch, convert::identity, convert::number), Input::Identities)
+        inputs(convert::changes::<CiliumIdentity, _>(batch, kube::identity, convert::number), Input::Identities)
     });
     watches.policies(clients, config, handle);
     let servers = ApiServers::default();
@@ -54,14 +54,14 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
 impl Watches {
     fn policies(&mut self, clients: &Clients, config: &Config, handle: &Handle) {
         self.add(clients, handle, WatchSpec::default(), |batch| {
-            convert::policies(PolicyKind::Cnp, batch, convert::cilium_policy::<CiliumNetworkPolicy>)
+            convert::policies(PolicyKind::Cnp, batch, kube::cilium_policy::<CiliumNetworkPolicy>)
         });
         self.add(clients, handle, WatchSpec::default(), |batch| {
-            convert::policies(PolicyKind::Ccnp, batch, convert::cilium_policy::<CiliumClusterwideNetworkPolicy>)
+            convert::policies(PolicyKind::Ccnp, batch, kube::cilium_policy::<CiliumClusterwideNetworkPolicy>)
         });
         if config.network_policy {
             self.add(clients, handle, WatchSpec::default(), |batch| {
-                convert::policies(PolicyKind::Knp, batch, |p: &NetworkPolicy| convert::network_policy(p))
+                convert::policies(PolicyKind::Knp, batch, |p: &NetworkPolicy| kube::network_policy(p))
             });
         } else {
             let queue = handle.queue();

@@ -75,7 +75,7 @@ impl State {
             v6,
         };
         self.insert(Endpoint::new(spec.clone()));
-        self.effects.push(Effect::Save(id));
+        self.saves.insert(id);
         Ok(spec)
     }
 
@@ -87,7 +87,7 @@ impl State {
             endpoint.phase = Phase::WaitingToRegenerate;
         }
         self.dirty_endpoints.insert(id);
-        self.effects.push(Effect::Save(id));
+        self.saves.insert(id);
         true
     }
 
@@ -198,7 +198,7 @@ impl State {
                     if endpoint.identity != number || endpoint.labels != labels {
                         endpoint.identity = number;
                         endpoint.labels = labels;
-                        self.effects.push(Effect::Save(id));
+                        self.saves.insert(id);
                     }
                     endpoint.awaited = None;
                 }

@@ -11,7 +11,7 @@ use crate::endpoint::Phase;
 use crate::model::PodKey;
 use crate::objects::EndpointObject;
 use crate::routes;
-use crate::update::{PodRow, Update, drain};
+use crate::update::{Effect, PodRow, Update, drain};
 
 impl State {
     /// What follows from all that was taken in since the last call. Nothing, apart from effects, before every kind of
@@ -22,7 +22,8 @@ impl State {
             self.follow(&mut update, now);
             update.settled = true;
         }
-        update.effects = std::mem::take(&mut self.effects);
+        update.effects = std::mem::take(&mut self.saves).into_iter().map(Effect::Save).collect();
+        update.effects.append(&mut self.effects);
         update.problems = std::mem::take(&mut self.problems);
         update.revision = self.revision;
         update
@@ -155,7 +156,7 @@ impl State {
     /// The number that was to be created for `labels` is taken by other labels: asks for the next one.
     pub fn identity_refused(&mut self, labels: &types::Labels) {
         if let Some(number) = self.cluster.refused(labels) {
-            self.effects.push(crate::update::Effect::CreateIdentity { number, labels: labels.clone() });
+            self.effects.push(Effect::CreateIdentity { number, labels: labels.clone() });
         }
     }
 

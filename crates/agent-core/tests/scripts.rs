@@ -1,0 +1,419 @@
+//! Scripts: Kubernetes objects in, tables out. Each file of `tests/scripts` is a list of steps, see [`Step`].
+//!
+//! `UPDATE_SCRIPTS=1` writes what came out into the files instead of comparing it, for a human to read and approve.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use axoneme_agent_core::{Attachment, Change, Effect, Input, PodKey, PolicyWrite, Settings, State, Update, kube};
+use ipam::PodAllocator;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube_api::{CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode};
+use policy::EnforcementMode;
+use serde::{Deserialize, Serialize};
+use serde_yaml_ng::Value;
+use types::{LabelFilter, PolicyKind};
+
+/// A file.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    /// What the script shows.
+    about: String,
+    #[serde(default)]
+    settings: Options,
+    #[serde(with = "serde_yaml_ng::with::singleton_map_recursive")]
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Options {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    native: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    direct_routes: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ipv6: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    enforcement: String,
+}
+
+/// One step. After each, the state is settled and everything is taken for written.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+enum Step {
+    /// These are all objects there are, of every kind.
+    #[serde(rename = "list")]
+    List(Vec<Value>),
+    /// These objects are new or changed.
+    #[serde(rename = "apply")]
+    Apply(Vec<Value>),
+    /// `Kind namespace/name` is gone.
+    #[serde(rename = "delete")]
+    Delete(String),
+    /// A plugin connects pods: `namespace/name` each.
+    #[serde(rename = "connect")]
+    Connect(Vec<String>),
+    /// A plugin releases a pod.
+    #[serde(rename = "release")]
+    Release(String),
+    /// Seconds go by.
+    #[serde(rename = "wait")]
+    Wait(u64),
+    /// What the step before wrote, and what the tables hold.
+    #[serde(rename = "expect")]
+    Expect(Expectation),
+}
+
+/// Lines, by table; a table that is left out is not looked at.
+#[derive(Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+struct Expectation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrote: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefixes: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<Vec<String>>,
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+struct World {
+    state: State,
+    now: u64,
+    last: Update,
+    ifindex: u32,
+}
+
+impl World {
+    fn new(options: &Options) -> Self {
+        let parse = |text: &str| text.parse::<IpAddr>().expect("literal address");
+        let mut pod_cidrs: Vec<IpNet> = vec!["10.0.0.0/24".parse().expect("literal prefix")];
+        let mut routers = vec![parse("10.0.0.1")];
+        let mut underlay = vec![parse("172.31.0.1")];
+        if options.ipv6 {
+            pod_cidrs.push("fd00::/120".parse().expect("literal prefix"));
+            routers.push(parse("fd00::1"));
+            underlay.push(parse("fd00:31::1"));
+        }
+        let ipam = PodAllocator::new(pod_cidrs.iter().copied(), &routers).expect("valid CIDRs");
+        let settings = Settings {
+            node: axoneme_agent_core::Node { name: "n1".to_owned(), underlay, routers, pod_cidrs },
+            cluster: "lab".to_owned(),
+            ipv4: true,
+            ipv6: options.ipv6,
+            tunnel: !options.native,
+            direct_routes: options.direct_routes,
+            enforcement: match options.enforcement.as_str() {
+                "always" => EnforcementMode::Always,
+                "never" => EnforcementMode::Never,
+                _ => EnforcementMode::Default,
+            },
+            audit: false,
+        };
+        let filter = LabelFilter::new([]).expect("default filter");
+        Self { state: State::new(settings, filter, ipam), now: SECOND, last: Update::default(), ifindex: 100 }
+    }
+
+    fn settle(&mut self) {
+        self.last = self.state.settle(self.now);
+        self.state.realized(self.last.revision);
+    }
+
+    fn list(&mut self, objects: &[Value]) {
+        let mut kinds: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+        for object in objects {
+            kinds.entry(kind(object)).or_default().push(object);
+        }
+        let of = |name: &str| kinds.get(name).cloned().unwrap_or_default();
+        let inputs = [
+            Input::Pods(Change::Reset(of("Pod").into_iter().filter_map(|v| kube::pod(read::<Pod>(v))).collect())),
+            Input::Namespaces(Change::Reset(
+                of("Namespace").into_iter().filter_map(|v| kube::namespace(read::<Namespace>(v))).collect(),
+            )),
+            Input::Nodes(Change::Reset(
+                of("CiliumNode").into_iter().filter_map(|v| kube::node(read::<CiliumNode>(v))).collect(),
+            )),
+            Input::Endpoints(Change::Reset(
+                of("CiliumEndpoint").into_iter().filter_map(|v| kube::endpoint(read::<CiliumEndpoint>(v))).collect(),
+            )),
+            Input::Identities(Change::Reset(
+                of("CiliumIdentity").into_iter().filter_map(|v| kube::identity(read::<CiliumIdentity>(v))).collect(),
+            )),
+            Input::Policies(
+                PolicyKind::Cnp,
+                Change::Reset(of("CiliumNetworkPolicy").into_iter().filter_map(cnp).collect()),
+            ),
+            Input::Policies(
+                PolicyKind::Ccnp,
+                Change::Reset(of("CiliumClusterwideNetworkPolicy").into_iter().filter_map(ccnp).collect()),
+            ),
+            Input::Policies(PolicyKind::Knp, Change::Reset(of("NetworkPolicy").into_iter().filter_map(knp).collect())),
+            Input::ApiServers(of("ApiServers").into_iter().flat_map(addresses).collect()),
+        ];
+        for input in inputs {
+            self.state.apply(input, self.now);
+        }
+    }
+
+    fn apply(&mut self, object: &Value) {
+        let input = match kind(object).as_str() {
+            "Pod" => Input::Pods(Change::Apply(kube::pod(read(object)).expect("a pod"))),
+            "Namespace" => Input::Namespaces(Change::Apply(kube::namespace(read(object)).expect("a namespace"))),
+            "CiliumNode" => Input::Nodes(Change::Apply(kube::node(read(object)).expect("a node"))),
+            "CiliumEndpoint" => Input::Endpoints(Change::Apply(kube::endpoint(read(object)).expect("an endpoint"))),
+            "CiliumIdentity" => Input::Identities(Change::Apply(kube::identity(read(object)).expect("an identity"))),
+            "CiliumNetworkPolicy" => Input::Policies(PolicyKind::Cnp, Change::Apply(cnp(object).expect("a policy"))),
+            "CiliumClusterwideNetworkPolicy" => {
+                Input::Policies(PolicyKind::Ccnp, Change::Apply(ccnp(object).expect("a policy")))
+            }
+            "NetworkPolicy" => Input::Policies(PolicyKind::Knp, Change::Apply(knp(object).expect("a policy"))),
+            "ApiServers" => Input::ApiServers(addresses(object)),
+            other => panic!("scripts know no {other}"),
+        };
+        self.state.apply(input, self.now);
+    }
+
+    fn delete(&mut self, what: &str) {
+        let (kind, name) = what.split_once(' ').expect("`Kind name`");
+        let pod = || pod_key(name);
+        let input = match kind {
+            "Pod" => Input::Pods(Change::Delete(pod())),
+            "Namespace" => Input::Namespaces(Change::Delete(name.to_owned())),
+            "CiliumNode" => Input::Nodes(Change::Delete(name.to_owned())),
+            "CiliumEndpoint" => Input::Endpoints(Change::Delete(pod())),
+            "CiliumIdentity" => Input::Identities(Change::Delete(name.parse().expect("a number"))),
+            "CiliumNetworkPolicy" => Input::Policies(PolicyKind::Cnp, Change::Delete(pod())),
+            "CiliumClusterwideNetworkPolicy" => Input::Policies(PolicyKind::Ccnp, Change::Delete(pod())),
+            "NetworkPolicy" => Input::Policies(PolicyKind::Knp, Change::Delete(pod())),
+            other => panic!("scripts know no {other}"),
+        };
+        self.state.apply(input, self.now);
+    }
+
+    fn connect(&mut self, name: &str) {
+        let key = pod_key(name);
+        let spec = self.state.create(name, "eth0", "/netns", key, "").expect("room for a pod");
+        self.ifindex += 1;
+        let mac = |last| [2, 0, 0, 0, 0, last];
+        self.state.attach(spec.id, Attachment { host_ifindex: self.ifindex, host_mac: mac(1), mac: mac(2) });
+    }
+
+    /// What the tables hold, as far as `wanted` looks at them.
+    fn show(&self, wanted: &Expectation) -> Expectation {
+        let pick = |asked: &Option<Vec<String>>, lines: &dyn Fn() -> Vec<String>| asked.as_ref().map(|_| lines());
+        Expectation {
+            wrote: pick(&wanted.wrote, &|| wrote(&self.last)),
+            pods: pick(&wanted.pods, &|| self.pods()),
+            local: pick(&wanted.local, &|| {
+                sorted(self.state.local_rows().rows().iter().map(|(a, i)| format!("{a} {i}")))
+            }),
+            hosts: pick(&wanted.hosts, &|| {
+                sorted(self.state.ipcache().hosts().rows().iter().map(|(a, e)| format!("{a} {}", entry(e))))
+            }),
+            prefixes: pick(&wanted.prefixes, &|| {
+                let rows = self.state.ipcache().prefixes().rows().iter();
+                sorted(rows.map(|(k, e)| format!("{} {}", axoneme_agent_core::key_prefix(k).expect("a prefix"), entry(e))))
+            }),
+            policies: pick(&wanted.policies, &|| self.policies()),
+            routes: pick(&wanted.routes, &|| {
+                sorted(self.state.routes().rows().iter().map(|(p, r)| format!("{p} {r:?}")))
+            }),
+            objects: pick(&wanted.objects, &|| {
+                let rows = self.state.objects().rows().values();
+                sorted(rows.map(|o| {
+                    let enforced = (o.enforced_ingress, o.enforced_egress);
+                    format!("{} identity {} {} enforced {enforced:?}", o.pod, o.identity, o.phase.name())
+                }))
+            }),
+            conditions: pick(&wanted.conditions, &|| {
+                let rows = self.state.conditions().rows().iter();
+                sorted(rows.map(|(o, c)| format!("{o}: {}", c.refused.as_deref().unwrap_or("valid"))))
+            }),
+            effects: pick(&wanted.effects, &|| self.last.effects.iter().map(effect).collect()),
+        }
+    }
+
+    fn pods(&self) -> Vec<String> {
+        let rows = self.state.pod_rows().rows().iter().map(|(ifindex, row)| {
+            let f = &row.facts;
+            let deny = (f.deny_cookie_ingress != 0, f.deny_cookie_egress != 0);
+            format!("{ifindex} endpoint {} identity {} {} deny cookies {deny:?}", f.endpoint, f.identity, f.v4)
+        });
+        sorted(rows)
+    }
+
+    /// The table of each pod, entry by entry.
+    fn policies(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for endpoint in self.state.endpoints().values() {
+            let Some((_, table)) = self.state.policy_of(endpoint.spec.id) else { continue };
+            for (key, entry) in &table.entries {
+                let deny = if entry.flags & abi::tables::POLICY_DENY != 0 { "deny" } else { "allow" };
+                let open = if entry.flags & abi::tables::POLICY_UNENFORCED != 0 { " (open)" } else { "" };
+                let l4 = match (key.l4.protocol, key.l4.bits) {
+                    (_, 0) => String::new(),
+                    (protocol, 8) => format!(" proto {protocol}"),
+                    (protocol, 24) => format!(" proto {protocol} port {}", key.l4.port),
+                    (protocol, bits) => format!(" proto {protocol} port {}/{bits}", key.l4.port),
+                };
+                lines.push(format!("{} {} {}{l4} {deny}{open}", endpoint.spec.pod, key.direction, key.identity));
+            }
+        }
+        lines
+    }
+}
+
+fn kind(object: &Value) -> String {
+    object.get("kind").and_then(Value::as_str).expect("an object has a kind").to_owned()
+}
+
+fn read<T: serde::de::DeserializeOwned>(object: &Value) -> T {
+    let json = serde_json::to_value(object).expect("YAML of an object is JSON");
+    serde_json::from_value(json).unwrap_or_else(|error| panic!("{error} in {object:?}"))
+}
+
+fn cnp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
+    kube::cilium_policy(&read::<CiliumNetworkPolicy>(object))
+}
+
+fn ccnp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
+    kube::cilium_policy(&read::<CiliumClusterwideNetworkPolicy>(object))
+}
+
+fn knp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
+    kube::network_policy(&read::<NetworkPolicy>(object))
+}
+
+fn addresses(object: &Value) -> Vec<IpAddr> {
+    let list = object.get("addresses").and_then(Value::as_sequence).expect("addresses");
+    list.iter().map(|a| a.as_str().and_then(|a| a.parse().ok()).expect("an address")).collect()
+}
+
+fn pod_key(name: &str) -> PodKey {
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    PodKey::new(namespace, name)
+}
+
+fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
+
+fn entry(entry: &abi::IpcacheEntry) -> String {
+    let mut text = entry.identity.to_string();
+    if entry.flags & abi::tables::IPCACHE_HOST != 0 {
+        text.push_str(" host");
+    }
+    if entry.flags & abi::tables::IPCACHE_TUNNEL != 0 {
+        text.push_str(" tunnel");
+    }
+    if !entry.node.is_unspecified() {
+        let _ = write!(text, " via {}", entry.node);
+    }
+    text
+}
+
+/// How much of what the last settlement wrote.
+fn wrote(update: &Update) -> Vec<String> {
+    let mut lines: Vec<String> = update
+        .policies
+        .iter()
+        .map(|write| match write {
+            PolicyWrite::Create { .. } => "policy create".to_owned(),
+            PolicyWrite::Edit { delta, .. } => {
+                format!("policy edit +{} -{}", delta.upserts.len(), delta.deletes.len())
+            }
+            PolicyWrite::Remove { .. } => "policy remove".to_owned(),
+        })
+        .collect();
+    for (table, rows) in [
+        ("hosts", update.hosts.len()),
+        ("prefixes", update.prefixes.len()),
+        ("pods", update.pods.len()),
+        ("local", update.local.len()),
+        ("routes", update.routes.len()),
+    ] {
+        if rows > 0 {
+            lines.push(format!("{table} {rows}"));
+        }
+    }
+    lines
+}
+
+fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::CreateIdentity { number, labels } => format!("create identity {number} {labels}"),
+        Effect::Save(id) => format!("save {id}"),
+        Effect::Forget(id) => format!("forget {id}"),
+    }
+}
+
+fn run(path: &Path) {
+    let text = std::fs::read_to_string(path).expect("readable script");
+    let mut script: Script = serde_yaml_ng::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut world = World::new(&script.settings);
+    let update = std::env::var_os("UPDATE_SCRIPTS").is_some();
+    for (number, step) in script.steps.iter_mut().enumerate() {
+        match step {
+            Step::List(objects) => world.list(objects),
+            Step::Apply(objects) => objects.iter().for_each(|object| world.apply(object)),
+            Step::Delete(what) => world.delete(what),
+            Step::Connect(pods) => pods.iter().for_each(|pod| world.connect(pod)),
+            Step::Release(pod) => assert!(world.state.remove(pod, "eth0").is_some(), "{pod} is connected"),
+            Step::Wait(seconds) => world.now += *seconds * SECOND,
+            Step::Expect(wanted) => {
+                let seen = world.show(wanted);
+                if update {
+                    *wanted = seen;
+                } else {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    let (wanted, seen) = (yaml(wanted), yaml(&seen));
+                    assert!(wanted == seen, "{name}, step {}: wanted\n{wanted}\nseen\n{seen}", number + 1);
+                }
+                continue;
+            }
+        }
+        world.settle();
+    }
+    if update {
+        std::fs::write(path, yaml(&script)).expect("writable script");
+    }
+}
+
+fn yaml(value: &impl Serialize) -> String {
+    serde_yaml_ng::to_string(value).expect("YAML")
+}
+
+#[test]
+fn scripts_give_the_tables_they_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("scripts").map(|entry| entry.expect("a script").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 10, "only {} scripts", paths.len());
+    for path in paths {
+        run(&path);
+    }
+}
