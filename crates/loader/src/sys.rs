@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::bpf_cmd;
+use aya_obj::generated::{bpf_cmd, bpf_prog_type};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 macro_rules! attr {
@@ -41,6 +41,7 @@ program_flags: u64, links: u64, link_flags: u64, revision: u64 } }
 attr! { TestRunAttr { program: u32, retval: u32, data_in_len: u32, data_out_len: u32, data_in: u64, data_out: u64,
 repeat: u32, duration: u32, ctx_in_len: u32, ctx_out_len: u32, ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32,
 batch: u32, pad: u32 } }
+attr! { ProgramLoadAttr { kind: u32, count: u32, instructions: u64, license: u64 } }
 attr! {
 /// First part of `struct bpf_map_info`.
 MapInfoRaw { kind: u32, id: u32, key_size: u32, value_size: u32, max_entries: u32, flags: u32, name: [u8; 16] } }
@@ -291,6 +292,19 @@ pub(crate) fn query(ifindex: u32, hook: u32) -> io::Result<Vec<u32>> {
     let count = if absent_is_none(result.map(|_| ()))?.is_some() { attr.count } else { 0 };
     programs.truncate(count as usize);
     Ok(programs)
+}
+
+/// Loads a traffic classifier of these instructions, which need neither maps nor helpers.
+pub(crate) fn load_classifier(instructions: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"GPL";
+    let mut attr = ProgramLoadAttr {
+        kind: bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32,
+        count: instructions.len() as u32,
+        instructions: address(instructions.as_bytes()),
+        license: license.as_ptr() as u64,
+    };
+    // SAFETY: both addresses are live for the call, and `count` is the number of eight-byte instructions.
+    unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
 }
 
 /// Runs a program on `data_in` and `ctx`; the kernel writes the packet after the last run to `data_out` and the context
