@@ -79,11 +79,15 @@ fn kill(cluster: &Cluster, times: u32, limit: f64) -> Result<(u32, f64)> {
         seed ^= seed >> 17;
         seed ^= seed << 5;
         sleep(PAUSE.mul_f64(f64::from(seed) / f64::from(u32::MAX)));
+        let round = Instant::now();
         let mut hit = 0;
-        for node in ["n1", "n2"] {
-            for pid in cluster.agent_pids(node)? {
-                let gone = cluster.lab(&["exec", node, "kill", "-9", &pid.to_string()]);
-                hit += u32::from(gone.is_ok());
+        // Where all are down at this moment, the next one to start is hit while it starts.
+        while hit == 0 && round.elapsed() < PAUSE {
+            for node in ["n1", "n2"] {
+                for pid in cluster.agent_pids(node)? {
+                    let gone = cluster.lab(&["exec", node, "kill", "-9", &pid.to_string()]);
+                    hit += u32::from(gone.is_ok());
+                }
             }
         }
         killed += hit;
