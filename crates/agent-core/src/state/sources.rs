@@ -15,6 +15,13 @@ use crate::model::{Change, ClusterIdentity, NamedPort, Namespace, Node, Pod, Pod
 use crate::objects::Condition;
 use crate::update::Effect;
 
+/// What a node says of addresses and prefixes.
+#[derive(Default)]
+struct NodeClaims {
+    addresses: Vec<(IpAddr, Claim)>,
+    prefixes: Vec<(IpNet, Claim)>,
+}
+
 impl State {
     pub(super) fn change_pods(&mut self, change: Change<Pod>) {
         let touched = self.pods.change(change);
@@ -31,9 +38,9 @@ impl State {
     pub(super) fn change_nodes(&mut self, change: Change<Node>, now: u64) {
         let touched = self.nodes.change(change);
         for name in &touched {
-            let (addresses, prefixes) = match self.nodes.get(name) {
+            let NodeClaims { addresses, prefixes } = match self.nodes.get(name) {
                 Some(node) if *name != self.settings.node.name => self.claims_of(node),
-                _ => (Vec::new(), Vec::new()),
+                _ => NodeClaims::default(),
             };
             for (address, claim) in self.node_claims.set(name, addresses) {
                 self.ipcache.claim(address, Source::Node, claim);
@@ -49,7 +56,7 @@ impl State {
     }
 
     /// Another node: its own addresses are reached as they are, its router and its pods through it.
-    fn claims_of(&self, node: &Node) -> (Vec<(IpAddr, Claim)>, Vec<(IpNet, Claim)>) {
+    fn claims_of(&self, node: &Node) -> NodeClaims {
         // One family for all tunnels of a node, whatever travels inside: receivers check whom a packet came from.
         let behind = node.primary();
         let own = node.underlay.iter().map(|a| (*a, Claim { identity: REMOTE_NODE, node: None }));
@@ -58,7 +65,7 @@ impl State {
             let identity = self.settings.world_identity(p.addr());
             (*p, Claim { identity, node: behind })
         });
-        (own.chain(routers).collect(), prefixes.collect())
+        NodeClaims { addresses: own.chain(routers).collect(), prefixes: prefixes.collect() }
     }
 
     pub(super) fn change_remote(&mut self, change: Change<RemoteEndpoint>) {
