@@ -55,7 +55,7 @@ fn write_defaults(lab: &Lab, spec: &Spec) -> Result<std::path::PathBuf> {
 
 /// Installs CoreDNS; it runs as soon as pods can.
 pub(crate) fn install_dns(lab: &Lab) -> Result<()> {
-    let manifest = COREDNS_MANIFEST.replace("docker.io/axoneme/coredns:dev", COREDNS);
+    let manifest = COREDNS_MANIFEST.replace("localhost/axoneme/coredns:dev", COREDNS);
     feed(kubectl(lab)?.args(["apply", "-f", "-"]), manifest.as_bytes())
         .map(drop)
         .context("CoreDNS cannot be installed")

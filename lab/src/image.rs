@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use crate::run::{root, tool};
 
 /// The image of every pod's first container.
-pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
+pub(crate) const PAUSE: &str = "localhost/axoneme/pause:dev";
 /// Busybox and our `probe`: clients and servers of the tests.
-pub(crate) const TEST: &str = "docker.io/axoneme/test:dev";
+pub(crate) const TEST: &str = "localhost/axoneme/test:dev";
 /// Agent, operator, plugin and tools.
-pub(crate) const AXONEME: &str = "docker.io/axoneme/cilium:dev";
+pub(crate) const AXONEME: &str = "localhost/axoneme/cilium:dev";
 /// The cluster's DNS server.
-pub(crate) const COREDNS: &str = "docker.io/axoneme/coredns:dev";
+pub(crate) const COREDNS: &str = "localhost/axoneme/coredns:dev";
 
 const BUSYBOX: &str = "busybox";
 /// Applets of the agent's image: what an init container or a person in a shell asks for.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// Where the test pods live.
 pub(crate) const NAMESPACE: &str = "shop";
 /// Image with our test tool.
-const IMAGE: &str = "docker.io/axoneme/test:dev";
+const IMAGE: &str = "localhost/axoneme/test:dev";
 /// The address of the namespace that plays the outside.
 pub(crate) const WORLD: [&str; 2] = ["172.31.0.100", "fd00:31::100"];
 
