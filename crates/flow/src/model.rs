@@ -1,5 +1,11 @@
 //! The flow, in our own words; its meaning is that of `flow.Flow` in Cilium's flow API 1.19.
 
+mod l7;
+mod numbers;
+
+pub use l7::{L7, L7Kind, L7Record};
+pub use numbers::{LostSource, Point, Reason, Verdict};
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use types::Labels;
@@ -272,83 +278,6 @@ pub struct Interface {
     pub name: String,
 }
 
-/// A message of layer 7.
-#[derive(Clone, Debug, PartialEq)]
-pub struct L7 {
-    /// Request or response.
-    pub kind: L7Kind,
-    /// From request to response, ns.
-    pub latency: u64,
-    /// What it says.
-    pub record: L7Record,
-}
-
-/// Which half of an exchange a message is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum L7Kind {
-    /// Nobody knows.
-    #[default]
-    Unknown,
-    /// The request.
-    Request,
-    /// The response.
-    Response,
-    /// A sample.
-    Sample,
-}
-
-/// What a message of layer 7 says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum L7Record {
-    /// Nothing that is known here.
-    Other,
-    /// HTTP, also gRPC.
-    Http {
-        /// Status, 0 in a request.
-        code: u32,
-        /// Method.
-        method: String,
-        /// URL.
-        url: String,
-        /// Version, such as `HTTP/1.1`.
-        protocol: String,
-        /// Headers, in order.
-        headers: Vec<(String, String)>,
-    },
-    /// DNS.
-    Dns {
-        /// Name asked for, with the final dot.
-        query: String,
-        /// Addresses in the answer.
-        ips: Vec<String>,
-        /// Lifetime of the answer, seconds.
-        ttl: u32,
-        /// Aliases in the answer.
-        cnames: Vec<String>,
-        /// Who saw it, such as `proxy`.
-        observed_by: String,
-        /// Response code.
-        rcode: u32,
-        /// Types asked for.
-        qtypes: Vec<String>,
-        /// Types answered.
-        rrtypes: Vec<String>,
-    },
-    /// Kafka.
-    Kafka {
-        /// Error of the response.
-        error_code: i32,
-        /// Version of the API.
-        api_version: i32,
-        /// Name of the API.
-        api_key: String,
-        /// Ties a response to its request.
-        correlation_id: i32,
-        /// Topic.
-        topic: String,
-    },
-}
-
 /// Which layer a flow is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FlowKind {
@@ -375,134 +304,6 @@ pub enum Direction {
     Egress,
 }
 
-/// Defines an enum whose variants have the number and the name of the flow API.
-macro_rules! numbered {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vmeta])* $variant = $number,)* }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
-
-            /// The one with this number in the flow API.
-            pub fn from_number(number: i32) -> Option<Self> {
-                match number { $($number => Some($name::$variant),)* _ => None }
-            }
-
-            /// Its number in the flow API.
-            pub const fn number(self) -> i32 {
-                self as i32
-            }
-
-            /// How tools write it.
-            pub const fn text(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
-            }
-        }
-    };
-}
-
-numbered! {
-/// What became of a flow.
-Verdict {
-    /// Nobody knows.
-    Unknown = 0 "VERDICT_UNKNOWN",
-    /// It went on.
-    Forwarded = 1 "FORWARDED",
-    /// It was dropped.
-    Dropped = 2 "DROPPED",
-    /// Something failed.
-    Error = 3 "ERROR",
-    /// It went on although policy says no: audit mode.
-    Audit = 4 "AUDIT",
-    /// It went to the proxy.
-    Redirected = 5 "REDIRECTED",
-    /// It was seen before anything was decided.
-    Traced = 6 "TRACED",
-    /// An address was translated.
-    Translated = 7 "TRANSLATED",
-}
-}
-
-impl Default for Verdict {
-    fn default() -> Self {
-        Verdict::Unknown
-    }
-}
-
-numbered! {
-/// Where a packet was seen. The datapath counts to-endpoint as 0, the flow API as 101.
-Point {
-    /// On its way into a pod.
-    ToEndpoint = 101 "to-endpoint",
-    /// On its way to the proxy.
-    ToProxy = 1 "to-proxy",
-    /// On its way to the host.
-    ToHost = 2 "to-host",
-    /// On its way to the node's network stack.
-    ToStack = 3 "to-stack",
-    /// On its way into the tunnel.
-    ToOverlay = 4 "to-overlay",
-    /// Coming out of a pod.
-    FromEndpoint = 5 "from-endpoint",
-    /// Coming from the proxy.
-    FromProxy = 6 "from-proxy",
-    /// Coming from the host.
-    FromHost = 7 "from-host",
-    /// Coming from the node's network stack.
-    FromStack = 8 "from-stack",
-    /// Coming out of the tunnel.
-    FromOverlay = 9 "from-overlay",
-    /// Coming in through a native device.
-    FromNetwork = 10 "from-network",
-    /// Leaving through a native device.
-    ToNetwork = 11 "to-network",
-    /// Decrypted.
-    FromCrypto = 12 "from-crypto",
-    /// To be encrypted.
-    ToCrypto = 13 "to-crypto",
-}
-}
-
-impl Point {
-    /// The point with this number in the datapath and in `event_type.sub_type`.
-    pub fn from_subtype(number: i32) -> Option<Self> {
-        if number == 0 {
-            Some(Point::ToEndpoint)
-        } else {
-            Self::from_number(number).filter(|p| *p != Point::ToEndpoint)
-        }
-    }
-
-    /// Its number in the datapath.
-    pub const fn subtype(self) -> i32 {
-        match self {
-            Point::ToEndpoint => 0,
-            other => other.number(),
-        }
-    }
-}
-
-numbered! {
-/// How a traced packet stands to its connection.
-Reason {
-    /// First of its connection.
-    New = 1 "new",
-    /// Of a known connection.
-    Established = 2 "established",
-    /// Against the direction of its connection.
-    Reply = 3 "reply",
-    /// An ICMP error about a connection.
-    Related = 4 "related",
-    /// Wrapped for SRv6.
-    Srv6Encap = 6 "srv6-encap",
-    /// Unwrapped from SRv6.
-    Srv6Decap = 7 "srv6-decap",
-}
-}
-
 /// Events that were lost before anyone saw them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostEvents {
@@ -516,20 +317,6 @@ pub struct LostEvents {
     pub first: u64,
     /// When the last was lost, ns since the Unix epoch; 0 if unknown.
     pub last: u64,
-}
-
-numbered! {
-/// Where events are lost.
-LostSource {
-    /// Nobody knows.
-    Unknown = 0 "UNKNOWN_LOST_EVENT_SOURCE",
-    /// The kernel's ring had no room.
-    KernelRing = 1 "PERF_EVENT_RING_BUFFER",
-    /// The queue between reader and observer had no room.
-    Queue = 2 "OBSERVER_EVENTS_QUEUE",
-    /// The flow was overwritten before this client read it.
-    FlowRing = 3 "HUBBLE_RING_BUFFER",
-}
 }
 
 impl Default for End {

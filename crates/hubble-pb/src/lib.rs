@@ -10,28 +10,28 @@ pub mod wkt;
 pub use convert::{FilterError, FlowError, filters};
 
 /// Flows.
-#[expect(missing_docs, clippy::all, reason = "generated")]
+#[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod flow {
     include!(concat!(env!("OUT_DIR"), "/flow.rs"));
     include!(concat!(env!("OUT_DIR"), "/flow.serde.rs"));
 }
 
 /// The service that hands out flows.
-#[expect(missing_docs, clippy::all, reason = "generated")]
+#[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod observer {
     include!(concat!(env!("OUT_DIR"), "/observer.rs"));
     include!(concat!(env!("OUT_DIR"), "/observer.serde.rs"));
 }
 
 /// The service that tells which servers there are.
-#[expect(missing_docs, clippy::all, reason = "generated")]
+#[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod peer {
     include!(concat!(env!("OUT_DIR"), "/peer.rs"));
     include!(concat!(env!("OUT_DIR"), "/peer.serde.rs"));
 }
 
 /// What a relay tells about its nodes.
-#[expect(missing_docs, clippy::all, reason = "generated")]
+#[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod relay {
     include!(concat!(env!("OUT_DIR"), "/relay.rs"));
     include!(concat!(env!("OUT_DIR"), "/relay.serde.rs"));

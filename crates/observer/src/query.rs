@@ -83,7 +83,7 @@ mod tests {
     /// Flows at times 1 to 6, every other one dropped, and a loss at time 4.
     fn entries() -> Vec<Entry> {
         let flow = |time: u64| {
-            let verdict = if time % 2 == 0 { Verdict::Dropped } else { Verdict::Forwarded };
+            let verdict = if time.is_multiple_of(2) { Verdict::Dropped } else { Verdict::Forwarded };
             Entry::Flow(Arc::new(Flow { time, verdict, ..Flow::default() }))
         };
         let lost = LostEvents { source: LostSource::Queue, count: 1, cpu: None, first: 4, last: 4 };
