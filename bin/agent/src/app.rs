@@ -97,6 +97,7 @@ async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &Cancel
     let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;
     let addresses = links::node_addresses(&mut netlink)?;
     state.apply(agent_core::Input::NodeAddresses(addresses), loader::monotonic_ns());
+    let own_devices = devices.all().map(|device| device.index).collect();
     let for_kernel = Netlink::open().context("cannot talk to the kernel's network")?;
     let kernel = Kernel::adopt(Arc::clone(&object), Links::new(&config.paths.bpf_root), devices, for_kernel)?;
 
@@ -112,7 +113,7 @@ async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &Cancel
         spawn(tasks, "writer", future);
     }
     spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object))));
-    spawn_fallible(tasks, "network watch", Box::pin(links::run(subscription, netlink, handle.clone())));
+    spawn_fallible(tasks, "network watch", Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)));
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();

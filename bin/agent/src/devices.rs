@@ -62,6 +62,24 @@ impl Devices {
         [&self.host].into_iter().chain(&self.tunnel).chain(&self.native)
     }
 
+    /// Puts back what somebody took from `cilium_host`; says what.
+    ///
+    /// # Errors
+    /// The device is gone, or the kernel refuses.
+    pub(crate) fn repair(&self, netlink: &mut Netlink) -> Result<Vec<String>> {
+        let mut repaired = Vec::new();
+        if !netlink.link(HOST_DEVICE)?.up {
+            netlink.change_link(self.host.index, &LinkChange { up: Some(true), ..LinkChange::default() })?;
+            repaired.push("set up".to_owned());
+        }
+        let present = netlink.addresses(Some(self.host.index))?;
+        for router in self.routers.iter().filter(|router| !present.iter().any(|a| a.net.addr() == **router)) {
+            netlink.set_address(self.host.index, IpNet::from(*router))?;
+            repaired.push(format!("address {router}"));
+        }
+        Ok(repaired)
+    }
+
     /// Largest packet between pods of different nodes, bytes.
     pub(crate) fn pod_route_mtu(&self) -> u32 {
         self.tunnel_mtu

@@ -2,9 +2,10 @@
 //! [`agent_core::Update`] asks for.
 
 mod policies;
+mod repair;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use agent_core::{PodRow, PolicyWrite, State, Update};
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use loader::{Hook, LinkKey, LinkPlace, Links, Object, Owner, PolicyTables};
-use netlink::{Netlink, Route};
+use netlink::{Link, Netlink, Route};
 use policy::TableId;
 use reconcile::{Reconciler, Report};
 
@@ -42,6 +43,8 @@ pub(crate) struct Kernel {
     hosts: Reconciler<Addr, IpcacheEntry>,
     prefixes: Reconciler<PrefixKey, IpcacheEntry>,
     routes: Reconciler<IpNet, Route>,
+    /// Programs of others that were told of.
+    foreign: BTreeSet<repair::ForeignKey>,
     /// The first complete state was written; until then nothing of the last run is taken away.
     primed: bool,
     revision: u64,
@@ -81,6 +84,7 @@ impl Kernel {
             hosts,
             prefixes,
             routes,
+            foreign: BTreeSet::new(),
             primed: false,
             revision: 0,
             object,
@@ -217,7 +221,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The device is gone, or the kernel refuses.
-    pub(crate) fn attach_pod(&self, id: u16, ifindex: u32) -> Result<()> {
+    pub(crate) fn attach_pod(&self, id: u16, ifindex: u32) -> Result<loader::Change> {
         self.attach(Owner::Endpoint(id.to_string()), "pod_egress", ifindex, Hook::Ingress)
     }
 
@@ -234,16 +238,25 @@ impl Kernel {
     /// # Errors
     /// A device is gone, or the kernel refuses.
     pub(crate) fn attach_node(&self) -> Result<()> {
-        let devices = &self.devices;
-        self.attach(Owner::Device(devices.host.name.clone()), "host_egress", devices.host.index, Hook::Egress)?;
-        if let Some(tunnel) = &devices.tunnel {
-            self.attach(Owner::Device(tunnel.name.clone()), "overlay_ingress", tunnel.index, Hook::Ingress)?;
-        }
-        for device in &devices.native {
-            self.attach(Owner::Device(device.name.clone()), "netdev_ingress", device.index, Hook::Ingress)?;
-            self.attach(Owner::Device(device.name.clone()), "netdev_egress", device.index, Hook::Egress)?;
+        for (device, program, hook) in self.node_places() {
+            self.attach_device(&device.name, program, device.index, hook)?;
         }
         Ok(())
+    }
+
+    /// Which program runs where on the node's devices.
+    fn node_places(&self) -> Vec<(&Link, &'static str, Hook)> {
+        let Devices { host, tunnel, native, .. } = &self.devices;
+        let mut places = vec![(host, "host_egress", Hook::Egress)];
+        places.extend(tunnel.iter().map(|tunnel| (tunnel, "overlay_ingress", Hook::Ingress)));
+        for device in native {
+            places.extend([(device, "netdev_ingress", Hook::Ingress), (device, "netdev_egress", Hook::Egress)]);
+        }
+        places
+    }
+
+    fn attach_device(&self, name: &str, program: &str, ifindex: u32, hook: Hook) -> Result<loader::Change> {
+        self.attach(Owner::Device(name.to_owned()), program, ifindex, hook)
     }
 
     /// Removes links of pods and devices that are not among ours any more.
@@ -266,7 +279,7 @@ impl Kernel {
         }
     }
 
-    fn attach(&self, owner: Owner, program: &str, ifindex: u32, hook: Hook) -> Result<()> {
+    fn attach(&self, owner: Owner, program: &str, ifindex: u32, hook: Hook) -> Result<loader::Change> {
         let loaded = self.object.program(program).with_context(|| format!("axoneme.o has no program {program}"))?;
         let key = LinkKey { owner, program: program.to_owned() };
         let place = LinkPlace { ifindex, hook, program_id: loaded.id() };
@@ -274,7 +287,7 @@ impl Kernel {
         if change != loader::Change::Nothing {
             tracing::debug!(owner = ?key.owner, program, ifindex, ?change, "link");
         }
-        Ok(())
+        Ok(change)
     }
 
     /// Brings the row of a pod in line with the slot of its table.
