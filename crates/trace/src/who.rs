@@ -88,9 +88,10 @@ pub fn representative(node: &Node, wanted: Identity) -> Vec<IpAddr> {
     let pods: Vec<Addr> = node.local.keys().copied().collect();
     let hosts = node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
     let named = node.prefixes.iter().filter(|(.., entry)| entry.identity == wanted);
-    let prefixes = named.flat_map(|(base, ..)| [inside(base), *base]).collect();
+    let bases: Vec<Addr> = named.map(|(base, ..)| *base).collect();
+    let within = bases.iter().map(inside).collect();
     let outside = OUTSIDE.iter().filter_map(|text| text.parse::<IpAddr>().ok()).map(Addr::from).collect();
-    let sources = [pods, hosts, prefixes, outside];
+    let sources = [pods, hosts, within, bases, outside];
     let first = |v4: bool| {
         let fits = |addr: &&Addr| addr.is_v4() == v4 && identify(node, (**addr).into()).identity == wanted;
         sources.iter().find_map(|addrs| addrs.iter().filter(fits).copied().map(IpAddr::from).min())
