@@ -28,7 +28,7 @@ pod() { # NAME NODE
   cat << Y
 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "$1", "labels": {"app": "$1"}}, "spec": {
   "nodeName": "$2", "terminationGracePeriodSeconds": 0, "containers": [{"name": "probe",
-  "image": "docker.io/axoneme/test:dev", "args": ["serve", "--tcp", "80", "--udp", "53"]}]}}
+  "image": "localhost/axoneme/test:dev", "args": ["serve", "--tcp", "80", "--udp", "53"]}]}}
 ---
 Y
 }
@@ -73,6 +73,8 @@ check "connections that last" inside a probe hold "$(ip_of b 0):80" --seconds 1
 check "a closed port is told apart" bash -c "$LAB kubectl exec a -- probe connect $(ip_of b 0):81 | grep refused"
 check "own cgroups" is "$($LAB exec n1 sed -n '/^0::/p' /proc/self/cgroup)" "0::/init"
 check "own bpffs" bash -c "$LAB exec n1 mkdir /sys/fs/bpf/mine && ! $LAB exec n2 ls /sys/fs/bpf/mine && ! ls /sys/fs/bpf/mine"
+check "a service dies and starts again" bash -c "$LAB service kill n1 kubelet && ! $LAB status > /dev/null &&
+  $LAB service start n1 kubelet && $LAB status"
 check "down" "$LAB" down
 check "nothing is left" nothing_left
 for seconds in 0.2 0.7 2 5 8; do check "killed after $seconds s, nothing is left" killed_up $seconds; done

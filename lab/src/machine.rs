@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cgroup;
-use crate::init::{MachineSpec, Reply, Request, STAGE_1, pid_file, socket};
+use crate::init::{MachineSpec, Program, Reply, Request, STAGE_1, pid_file, socket};
 use crate::layout::{Lab, Machine, Role, Spec};
 use crate::report::tail;
 use crate::run::{root, tool};
@@ -80,7 +80,8 @@ impl Handle {
         let mut env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         env.push(("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()));
         env.push(("HOME".into(), "/root".into()));
-        let request = Request::Start { name: name.into(), argv: argv.to_vec(), env, log: self.log(name) };
+        let program = Program { argv: argv.to_vec(), env, log: self.log(name) };
+        let request = Request::Start { name: name.into(), program };
         self.ask(&request).map(drop).with_context(|| format!("{name} on {}", self.name))
     }
 
@@ -116,6 +117,16 @@ impl Handle {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until a service that was told to end has done so.
+    pub(crate) fn wait_end(&self, service: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.ask(&Request::List)?.services.get(service).is_some_and(|s| s.ended.is_none()) {
+            ensure!(Instant::now() < deadline, "{service} on {} does not end", self.name);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// A command that will run inside, in all of the machine's namespaces.

@@ -89,6 +89,11 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// End or start a machine's services: kubelet, cilium-agent (of thin nodes), kube-apiserver, ...
+    Service {
+        #[command(subcommand)]
+        what: ServiceCommand,
+    },
     /// Pods of thin nodes (those of full nodes are made with `lab kubectl`)
     Pod {
         #[command(subcommand)]
@@ -142,6 +147,27 @@ enum ImageCommand {
     Build,
     /// Make them and import them into all nodes
     Load,
+}
+
+#[derive(Subcommand)]
+enum ServiceCommand {
+    /// Send a signal, SIGKILL unless told otherwise
+    Kill {
+        /// Machine
+        machine: String,
+        /// Service, as `lab status` names it
+        service: String,
+        /// Number of the signal
+        #[arg(long, default_value_t = 9)]
+        signal: i32,
+    },
+    /// Start a service again that ended
+    Start {
+        /// Machine
+        machine: String,
+        /// Service, as `lab status` names it
+        service: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -209,6 +235,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let spec = Spec { chart_values: absolute(values)?, chart_set: set, ..lab.spec()? };
             addons::install_chart(&lab, &spec)?;
         }
+        Command::Service { what } => service(&lab, what)?,
         Command::Pod { what } => return pods(&lab, what),
         Command::Heartbeat => thin::heartbeat(&lab)?,
         Command::MachineStart { spec } => init::stage_1(&spec)?,
@@ -249,6 +276,20 @@ fn exec(lab: &Lab, name: &str, command: &[OsString]) -> Result<ExitCode> {
     // In the machine's cgroup too: what is attached to it must see this process.
     cgroup::join(&cgroup::existing(&lab.cgroup(), name)?)?;
     Err(inside.exec()).with_context(|| format!("cannot run {}", command[0].to_string_lossy()))
+}
+
+fn service(lab: &Lab, what: ServiceCommand) -> Result<()> {
+    match what {
+        ServiceCommand::Kill { machine, service, signal } => {
+            let machine = machine::Handle::open(lab, &machine)?;
+            machine.ask(&init::Request::Signal { name: service.clone(), signal })?;
+            // A signal that ends programs: come back when it has, so that `start` can follow at once.
+            if matches!(signal, 9 | 15) { machine.wait_end(&service) } else { Ok(()) }
+        }
+        ServiceCommand::Start { machine, service } => {
+            machine::Handle::open(lab, &machine)?.ask(&init::Request::Again { name: service }).map(drop)
+        }
+    }
 }
 
 fn pods(lab: &Lab, what: PodCommand) -> Result<ExitCode> {

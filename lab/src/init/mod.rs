@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Hierarchy};
 
-pub(crate) use supervisor::{Reply, Request, ServiceState};
+pub(crate) use supervisor::{Program, Reply, Request, ServiceState};
 
 /// Hidden subcommand of the first process.
 pub(crate) const STAGE_1: &str = "machine-start";

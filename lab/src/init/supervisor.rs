@@ -26,12 +26,13 @@ pub(crate) enum Request {
     Start {
         /// Name of the service.
         name: String,
-        /// Program and arguments.
-        argv: Vec<String>,
-        /// Environment, complete.
-        env: Vec<(String, String)>,
-        /// File for standard output and error; appended to.
-        log: PathBuf,
+        /// What to run.
+        program: Program,
+    },
+    /// Start a service that ended again, as it was started before.
+    Again {
+        /// Name of the service.
+        name: String,
     },
     /// Send a signal to a service.
     Signal {
@@ -42,6 +43,17 @@ pub(crate) enum Request {
     },
     /// Tell the state of all services.
     List,
+}
+
+/// A command line and what belongs to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Environment, complete.
+    pub env: Vec<(String, String)>,
+    /// File for standard output and error; appended to.
+    pub log: PathBuf,
 }
 
 /// State of a service.
@@ -62,7 +74,9 @@ pub(crate) struct Reply {
     pub services: BTreeMap<String, ServiceState>,
 }
 
-type Services = Arc<Mutex<BTreeMap<String, ServiceState>>>;
+/// Services by name: what was started, and what became of it.
+type Table = BTreeMap<String, (Program, ServiceState)>;
+type Services = Arc<Mutex<Table>>;
 
 /// Serves for ever: requests on a thread, the dead on this one.
 pub(super) fn serve(spec: &MachineSpec) -> Result<()> {
@@ -94,7 +108,8 @@ fn note(status: WaitStatus, services: &Services) {
         _ => return,
     };
     let mut services = services.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(service) = services.values_mut().find(|s| s.pid == pid.as_raw() && s.ended.is_none()) {
+    let mut states = services.values_mut().map(|(_, state)| state);
+    if let Some(service) = states.find(|s| s.pid == pid.as_raw() && s.ended.is_none()) {
         service.ended = Some(how);
     }
 }
@@ -105,49 +120,59 @@ fn answer(stream: UnixStream, services: &Services) -> Result<()> {
     // Held while a program starts, so that its death cannot be noted before its birth.
     let mut services = services.lock().unwrap_or_else(PoisonError::into_inner);
     let result = serde_json::from_str(&line).context("not a request").and_then(|r| act(r, &mut services));
-    let reply = Reply { error: result.err().map(|e| format!("{e:#}")), services: services.clone() };
+    let reply = Reply { error: result.err().map(|e| format!("{e:#}")), services: states(&services) };
     let mut text = serde_json::to_vec(&reply)?;
     text.push(b'\n');
     (&stream).write_all(&text)?;
     Ok(())
 }
 
-fn act(request: Request, services: &mut BTreeMap<String, ServiceState>) -> Result<()> {
+fn states(services: &Table) -> BTreeMap<String, ServiceState> {
+    services.iter().map(|(name, (_, state))| (name.clone(), state.clone())).collect()
+}
+
+fn act(request: Request, services: &mut Table) -> Result<()> {
     match request {
         Request::List => Ok(()),
         Request::Signal { name, signal } => {
-            let service = services.get(&name).filter(|s| s.ended.is_none());
-            let pid = service.with_context(|| format!("{name} does not run here"))?.pid;
+            let service = services.get(&name).filter(|(_, s)| s.ended.is_none());
+            let pid = service.with_context(|| format!("{name} does not run here"))?.1.pid;
             kill(Pid::from_raw(pid), Signal::try_from(signal)?)
                 .with_context(|| format!("cannot signal {name}"))
         }
-        Request::Start { name, argv, env, log } => {
-            if services.get(&name).is_some_and(|s| s.ended.is_none()) {
-                anyhow::bail!("{name} runs already");
-            }
-            let pid = start(&argv, &env, &log)?;
-            services.insert(name, ServiceState { pid, ended: None });
-            Ok(())
+        Request::Again { name } => {
+            let known =
+                services.get(&name).with_context(|| format!("no service {name} was ever started here"))?;
+            let program = known.0.clone();
+            run(name, program, services)
         }
+        Request::Start { name, program } => run(name, program, services),
     }
 }
 
-fn start(argv: &[String], env: &[(String, String)], log: &PathBuf) -> Result<i32> {
-    let (program, args) = argv.split_first().context("no program named")?;
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot open {}", log.display()))?;
-    let child = Command::new(program)
+fn run(name: String, program: Program, services: &mut Table) -> Result<()> {
+    if services.get(&name).is_some_and(|(_, s)| s.ended.is_none()) {
+        anyhow::bail!("{name} runs already");
+    }
+    let pid = start(&program)?;
+    services.insert(name, (program, ServiceState { pid, ended: None }));
+    Ok(())
+}
+
+fn start(program: &Program) -> Result<i32> {
+    let (path, args) = program.argv.split_first().context("no program named")?;
+    let log = &program.log;
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.with_context(|| format!("cannot open {}", log.display()))?;
+    let child = Command::new(path)
         .args(args)
         .env_clear()
-        .envs(env.iter().map(|(k, v)| (k, v)))
+        .envs(program.env.iter().map(|(k, v)| (k, v)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .spawn()
-        .with_context(|| format!("cannot start {program}"))?;
+        .with_context(|| format!("cannot start {path}"))?;
     Ok(i32::try_from(child.id())?)
 }

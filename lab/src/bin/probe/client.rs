@@ -41,13 +41,13 @@ impl Answer {
     pub(crate) fn print(&self, to: SocketAddr, output: Output) -> Result<bool> {
         match output {
             Output::Json => println!("{}", serde_json::to_string(self)?),
-            Output::Text if self.ok => println!(
-                "{to}: ok after {:.2} ms, {} sees {}",
-                self.micros as f64 / 1000.0,
-                self.host.as_deref().unwrap_or("?"),
-                self.seen_as.as_deref().unwrap_or("?")
-            ),
-            Output::Text => println!("{to}: {} after {:.2} ms", self.outcome, self.micros as f64 / 1000.0),
+            Output::Text => {
+                print!("{to}: {} after {:.2} ms", self.outcome, self.micros as f64 / 1000.0);
+                match (&self.host, &self.seen_as) {
+                    (Some(host), Some(seen_as)) => println!(", {host} sees {seen_as}"),
+                    _ => println!(),
+                }
+            }
         }
         Ok(self.ok)
     }
