@@ -22,6 +22,10 @@ use crate::restore::EndpointFiles;
 /// The ports that masquerading takes: above what NodePort services use.
 const NAT_PORTS: (u32, u32) = (32_768, 65_535);
 
+/// Bytes of the event ring. The reader maps it twice over and all of it counts as this process's memory; 11,000 events
+/// are more than come while the reader is away from its CPU.
+const EVENT_RING: u32 = 2 << 20;
+
 /// What the kernel must offer, asked before anything is touched.
 ///
 /// # Errors
@@ -57,6 +61,7 @@ pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<
     let sizes = BTreeMap::from([
         (abi::maps::FLOWS.to_owned(), config.sizes.flows),
         (abi::maps::NAT.to_owned(), config.sizes.nat),
+        (abi::maps::EVENTS.to_owned(), EVENT_RING),
     ]);
     let options = LoadOptions { bpffs: &config.paths.bpf_root, config: &facts, sizes };
     let object = Object::load(&bytes, &options).context("the kernel programs cannot be loaded")?;

@@ -117,6 +117,9 @@ impl State {
                 self.tell_identities([(identity, Some(labels))].into());
             }
         }
+        // Its file may be missing, or name a link that has another index by now.
+        self.saves.insert(endpoint.spec.id);
+        self.next_endpoint = self.next_endpoint.max(endpoint.spec.id.checked_add(1).unwrap_or(1));
         self.insert(endpoint);
         claimed.into_iter().collect()
     }
