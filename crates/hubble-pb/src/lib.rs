@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod mask;
 pub mod wkt;
 
 pub use convert::{FilterError, FlowError, filters};
+pub use mask::{Mask, MaskError};
 
 /// Flows.
 #[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]

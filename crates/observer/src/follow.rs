@@ -5,6 +5,7 @@ use crate::store::Entry;
 use crate::{Shared, now};
 use flow::{Cursor, LostEvents, LostSource};
 use futures::Stream;
+use hubble_pb::Mask;
 use hubble_pb::observer::{GetFlowsResponse, get_flows_response::ResponseTypes};
 use hubble_pb::wkt::Timestamp;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ impl Reader {
     pub(crate) fn stream(self) -> impl Stream<Item = Result<GetFlowsResponse, Status>> + Send {
         futures::stream::unfold(self, |mut reader| async move {
             let entry = reader.next().await?;
-            let response = response(&reader.shared.config.node_name, entry);
-            Some((Ok(response), reader))
+            let response = response(&reader.shared.config.node_name, entry, reader.query.mask.as_ref());
+            Some((response, reader))
         })
     }
 
@@ -86,14 +87,20 @@ impl Reader {
     }
 }
 
-fn response(node_name: &str, entry: Entry) -> GetFlowsResponse {
+fn response(node_name: &str, entry: Entry, mask: Option<&Mask>) -> Result<GetFlowsResponse, Status> {
     let time = entry.time();
     let (node_name, told) = match entry {
         Entry::Flow(flow) => {
             let flow = Arc::unwrap_or_clone(flow);
-            (flow.node_name.to_string(), ResponseTypes::Flow(flow.into()))
+            let node_name = flow.node_name.to_string();
+            let mut flow = flow.into();
+            if let Some(mask) = mask {
+                flow = mask.apply(&flow).map_err(|error| Status::internal(error.to_string()))?;
+            }
+            (node_name, ResponseTypes::Flow(flow))
         }
         Entry::Lost(lost) => (node_name.to_owned(), ResponseTypes::LostEvents(lost.into())),
     };
-    GetFlowsResponse { node_name, time: Some(Timestamp::from_unix_nanos(time)), response_types: Some(told) }
+    let time = Some(Timestamp::from_unix_nanos(time));
+    Ok(GetFlowsResponse { node_name, time, response_types: Some(told) })
 }

@@ -2,6 +2,7 @@
 
 use crate::store::Entry;
 use flow::Filters;
+use hubble_pb::Mask;
 use hubble_pb::observer::GetFlowsRequest;
 use tonic::Status;
 
@@ -20,6 +21,8 @@ pub(crate) struct Query {
     pub(crate) since: u64,
     /// Up to here, ns since the Unix epoch.
     pub(crate) until: u64,
+    /// Which fields of a flow.
+    pub(crate) mask: Option<Mask>,
 }
 
 impl Query {
@@ -39,6 +42,8 @@ impl Query {
             follow: request.follow,
             since: request.since.map_or(0, |time| time.unix_nanos()),
             until: request.until.map_or(u64::MAX, |time| time.unix_nanos()),
+            mask: Mask::read(&request.field_mask.unwrap_or_default())
+                .map_err(|error| Status::invalid_argument(error.to_string()))?,
         })
     }
 

@@ -8,7 +8,7 @@ use hubble_pb::observer::observer_client::ObserverClient;
 use hubble_pb::observer::*;
 use hubble_pb::peer::peer_client::PeerClient;
 use hubble_pb::peer::{ChangeNotificationType, NotifyRequest};
-use hubble_pb::wkt::Timestamp;
+use hubble_pb::wkt::{FieldMask, Timestamp};
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -74,6 +74,10 @@ async fn next(stream: &mut Streaming<GetFlowsResponse>) -> GetFlowsResponse {
     tokio::time::timeout(Duration::from_secs(10), stream.next()).await.unwrap().unwrap().unwrap()
 }
 
+fn mask(path: &str) -> FieldMask {
+    FieldMask { paths: vec![path.to_owned()] }
+}
+
 fn lost(response: &GetFlowsResponse) -> Option<&LostEvent> {
     match response.response_types.as_ref().unwrap() {
         ResponseTypes::LostEvents(lost) => Some(lost),
@@ -105,6 +109,10 @@ async fn bad_requests_say_why() {
     let cases = [
         (GetFlowsRequest { first: true, follow: true, ..Default::default() }, "first and follow"),
         (GetFlowsRequest { whitelist: vec![filter], ..Default::default() }, "source_ip"),
+        (
+            GetFlowsRequest { field_mask: Some(mask("source.nothing")), ..Default::default() },
+            "source.nothing",
+        ),
     ];
     for (request, text) in cases {
         let status = server.client().get_flows(request).await.unwrap_err();
@@ -113,6 +121,17 @@ async fn bad_requests_say_why() {
     }
     let status = server.client().get_agent_events(GetAgentEventsRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn only_the_fields_asked_for() {
+    let server = Server::start(7).await;
+    server.observer.push(at(2));
+    let request = GetFlowsRequest { field_mask: Some(mask("verdict")), ..Default::default() };
+    let response = next(&mut server.flows(request).await).await;
+    assert_eq!((&*response.node_name, response.time.map(|t| t.unix_nanos())), ("default/n1", Some(2)));
+    let only = hubble_pb::flow::Flow { verdict: Verdict::Dropped.number(), ..Default::default() };
+    assert_eq!(response.response_types, Some(ResponseTypes::Flow(only)));
 }
 
 #[tokio::test]

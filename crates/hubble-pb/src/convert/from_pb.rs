@@ -106,9 +106,9 @@ fn address(field: &'static str, text: &str) -> Result<IpAddr, FlowError> {
     text.parse().map_err(|source| FlowError::Address { field, text: text.to_owned(), source })
 }
 
-/// `None` where a mask left both ends out.
+/// `None` where a mask left an end out.
 fn ip(ip: pb::Ip) -> Result<Option<Ip>, FlowError> {
-    if ip.source.is_empty() && ip.destination.is_empty() {
+    if ip.source.is_empty() || ip.destination.is_empty() {
         return Ok(None);
     }
     let xlated = Some(ip.source_xlated.as_str()).filter(|text| !text.is_empty());
