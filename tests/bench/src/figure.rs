@@ -109,7 +109,10 @@ impl Figures {
     }
 
     fn find(&mut self, name: &str) -> Result<&mut Figure> {
-        self.figures.iter_mut().find(|f| f.name == name).with_context(|| format!("figure {name} is not in the list"))
+        self.figures
+            .iter_mut()
+            .find(|f| f.name == name)
+            .with_context(|| format!("figure {name} is not in the list"))
     }
 
     /// One number that is as it is.
@@ -146,7 +149,8 @@ impl Figures {
 
     /// Gives every figure whose name begins with one of `prefixes`, and that has no value, this reason.
     pub(crate) fn give_up(&mut self, prefixes: &[&str], reason: &str) -> Result<()> {
-        let missing = |f: &&mut Figure| f.value.is_none() && prefixes.iter().any(|prefix| f.name.starts_with(prefix));
+        let missing =
+            |f: &&mut Figure| f.value.is_none() && prefixes.iter().any(|prefix| f.name.starts_with(prefix));
         for figure in self.figures.iter_mut().filter(missing) {
             figure.reason.get_or_insert_with(|| reason.to_owned());
         }
@@ -185,7 +189,8 @@ impl Figures {
     }
 }
 
-const HEAD: &str = "figure                                                     value  unit          goal    95 % interval";
+const HEAD: &str =
+    "figure                                                     value  unit          goal    95 % interval";
 
 fn row(figure: &Figure) -> String {
     let value = figure.value.map_or("-".to_owned(), digits);
@@ -198,9 +203,13 @@ fn row(figure: &Figure) -> String {
         Some(false) => " ✗",
         None => "",
     };
-    let interval = figure.interval.map_or(String::new(), |[low, high]| format!("{}–{}", digits(low), digits(high)));
+    let interval =
+        figure.interval.map_or(String::new(), |[low, high]| format!("{}–{}", digits(low), digits(high)));
     let reason = figure.reason.as_deref().unwrap_or_default();
-    let text = format!("{:<52} {value:>11}  {:<11} {goal:>8}{mark:<2}  {interval}{reason}", figure.name, figure.unit);
+    let text = format!(
+        "{:<52} {value:>11}  {:<11} {goal:>8}{mark:<2}  {interval}{reason}",
+        figure.name, figure.unit
+    );
     text.trim_end().to_owned()
 }
 
@@ -228,7 +237,10 @@ mod tests {
 
     fn figures() -> Figures {
         let path = std::env::temp_dir().join(format!("axoneme-figures-{}.json", std::process::id()));
-        Figures::new(path, vec![Figure::lower("a.x", "ns").goal(100.0), Figure::higher("b.y", "ratio").goal(1.05)])
+        Figures::new(
+            path,
+            vec![Figure::lower("a.x", "ns").goal(100.0), Figure::higher("b.y", "ratio").goal(1.05)],
+        )
     }
 
     #[test]

@@ -14,7 +14,8 @@ use node::{ACK, Node, Packet, REDIRECT, SHOT, SYN, Way};
 /// Prefixes of the figures of this part.
 pub(crate) const PREFIXES: &[&str] = &["programs.walked", "packet."];
 
-const PROGRAMS: &[&str] = &["pod_egress", "netdev_ingress", "netdev_egress", "overlay_ingress", "host_egress"];
+const PROGRAMS: &[&str] =
+    &["pod_egress", "netdev_ingress", "netdev_egress", "overlay_ingress", "host_egress"];
 const LARGEST: &str = "programs.walked.largest";
 const MANY: u32 = 100_000;
 /// (name of the case, way, through the tunnel).
@@ -33,7 +34,8 @@ const OVER_EMPTY: &str = "an empty program";
 
 /// The figures of this part.
 pub(crate) fn figures() -> Vec<Figure> {
-    let mut figures = vec![Figure::lower(LARGEST, "instructions").goal(50_000.0).peer("Cilium 1.19.4: 48,000")];
+    let mut figures =
+        vec![Figure::lower(LARGEST, "instructions").goal(50_000.0).peer("Cilium 1.19.4: 48,000")];
     for program in PROGRAMS {
         figures.push(Figure::lower(format!("programs.walked.{program}"), "instructions").goal(50_000.0));
     }
@@ -71,7 +73,8 @@ pub(crate) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
     let _stats = StatsEnabled::new()?;
     for tunnel in [false, true] {
         // Namespaces belong to a thread.
-        let outcome = std::thread::scope(|scope| scope.spawn(|| in_one_world(figures, effort, tunnel)).join());
+        let outcome =
+            std::thread::scope(|scope| scope.spawn(|| in_one_world(figures, effort, tunnel)).join());
         outcome.map_err(|_| anyhow!("a thread of the measurement panicked"))??;
     }
     Ok(())
@@ -112,7 +115,8 @@ fn established(figures: &mut Figures, node: &Node, effort: Effort, case: &str, w
         node.report(flows == 1)?;
         let mut random = Random(u64::from(flows));
         let packets = move |_| random.below(flows as usize) as u32;
-        let (estimate, samples) = cost(node, effort, REDIRECT, packets, |flow| node.packet(way, flow, false, ACK))?;
+        let (estimate, samples) =
+            cost(node, effort, REDIRECT, packets, |flow| node.packet(way, flow, false, ACK))?;
         ensure_fast(node, flows)?;
         figures.set_estimate(&format!("packet.established.{case}.{name}"), estimate, samples)?;
     }
@@ -234,7 +238,12 @@ fn cost(
 }
 
 /// Mean ns of one run, by the kernel's counters.
-fn turn_of(node: &Node, program: Option<&str>, packets: &[Packet], run: impl Fn(&Packet) -> Result<()>) -> Result<f64> {
+fn turn_of(
+    node: &Node,
+    program: Option<&str>,
+    packets: &[Packet],
+    run: impl Fn(&Packet) -> Result<()>,
+) -> Result<f64> {
     let (time, runs) = node.counted(program)?;
     for packet in packets {
         run(packet)?;

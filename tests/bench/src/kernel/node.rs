@@ -132,7 +132,8 @@ impl Node {
         let key = |i: u32| addr(&format!("10.{}.{}.{}", 100 + (i >> 16), (i >> 8) & 0xff, i & 0xff));
         let hosts = &self.object.maps.hosts;
         let failed = if there {
-            let entry = |i| IpcacheEntry { identity: 20_000 + i % 40_000, flags: 0, node: addr("172.31.0.12") };
+            let entry =
+                |i| IpcacheEntry { identity: 20_000 + i % 40_000, flags: 0, node: addr("172.31.0.12") };
             hosts.upsert_batch(&(0..count).map(|i| (key(i), entry(i))).collect::<Vec<_>>())
         } else {
             hosts.delete_batch(&(0..count).map(key).collect::<Vec<_>>())
@@ -143,7 +144,10 @@ impl Node {
 
     /// Adds or removes `count` prefixes outside of the cluster.
     pub(super) fn set_prefixes(&self, count: u32, there: bool) -> Result<()> {
-        let key = |i: u32| PrefixKey { len: 120, addr: addr(&format!("{}.{}.{}.0", 20 + (i >> 16), (i >> 8) & 0xff, i & 0xff)) };
+        let key = |i: u32| PrefixKey {
+            len: 120,
+            addr: addr(&format!("{}.{}.{}.0", 20 + (i >> 16), (i >> 8) & 0xff, i & 0xff)),
+        };
         let prefixes = &self.object.maps.prefixes;
         let failed = if there {
             let entry = |i| IpcacheEntry { identity: identity::LOCAL_MIN + 1 + i, ..IpcacheEntry::default() };
@@ -176,7 +180,8 @@ impl Node {
 
     /// Runs the packet's program on it once; what it returned.
     pub(super) fn run(&self, packet: &Packet) -> Result<u32> {
-        let program = self.object.program(packet.program).with_context(|| format!("no program {}", packet.program))?;
+        let program =
+            self.object.program(packet.program).with_context(|| format!("no program {}", packet.program))?;
         Ok(test_run(program, &packet.frame, &packet.ctx, 1)?.retval)
     }
 

@@ -1,0 +1,90 @@
+//! The agent of this node: its memory, and how long it takes to be back.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use api::{Client, paths, status::Health};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// As the kernel cuts it.
+const NAME: &str = "cilium-agent";
+/// Time for an agent to come to rest.
+const REST: Duration = Duration::from_secs(5);
+
+/// Resident memory of the agent, MiB, after a while without work.
+pub(super) fn memory() -> Result<f64> {
+    sleep(REST);
+    let text = std::fs::read_to_string(directory(process()?).join("status")).context("the agent's status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
+    Ok(kib / 1024.0)
+}
+
+/// Kills the agent, starts it again as it was, and waits until it is reconciled: it says so on its socket.
+pub(super) fn restart() -> Result<Duration> {
+    let old = process()?;
+    let words = |name: &str| -> Result<Vec<OsString>> {
+        let bytes =
+            std::fs::read(directory(old).join(name)).with_context(|| format!("the agent's {name}"))?;
+        let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+        Ok(words.map(|word| OsString::from_vec(word.to_vec())).collect())
+    };
+    let (arguments, environment) = (words("cmdline")?, words("environ")?);
+    let pid = Pid::from_raw(old as i32).context("the agent's number")?;
+    kill_process(pid, Signal::KILL).context("killing the agent")?;
+    wait(Duration::from_secs(5), "the old agent to end", || !running(old))?;
+    let log = std::fs::File::options().create(true).append(true).open("/tmp/bench-agent.log")?;
+    let start = Instant::now();
+    let mut command = Command::new(arguments.first().context("an agent without a name")?);
+    command.args(&arguments[1..]).env_clear().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    for variable in environment.iter().filter_map(|word| word.to_str()?.split_once('=')) {
+        command.env(variable.0, variable.1);
+    }
+    let mut child = command.spawn().context("starting the agent")?;
+    let client = Client::default().with_timeout(Duration::from_secs(2));
+    wait(Duration::from_secs(60), "the agent to be reconciled", || {
+        client.get::<Health>(paths::HEALTH).is_ok_and(|health| health.state == "Ok")
+    })?;
+    let time = start.elapsed();
+    ensure!(child.try_wait()?.is_none(), "the agent ended; its log is /tmp/bench-agent.log");
+    // It stays until the node goes; nobody waits for it any more.
+    std::thread::spawn(move || child.wait());
+    sleep(REST);
+    Ok(time)
+}
+
+fn wait(limit: Duration, what: &str, mut so: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !so() {
+        ensure!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn directory(process: u32) -> PathBuf {
+    Path::new("/proc").join(process.to_string())
+}
+
+/// Whether a process is there and no corpse.
+fn running(process: u32) -> bool {
+    std::fs::read(directory(process).join("cmdline")).is_ok_and(|text| !text.is_empty())
+}
+
+/// The only running agent of this node.
+fn process() -> Result<u32> {
+    let entries = std::fs::read_dir("/proc").context("listing processes")?;
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut agents = numbers.filter(|number| {
+        let name = std::fs::read_to_string(directory(*number).join("comm")).unwrap_or_default();
+        name.trim() == NAME && running(*number)
+    });
+    let agent = agents.next().context("no agent runs on this node")?;
+    ensure!(agents.next().is_none(), "several agents run on this node");
+    Ok(agent)
+}

@@ -1,0 +1,182 @@
+//! From a policy's write to the API server to the first packet that meets it, with every pod of the node selected.
+//!
+//! One pod sends a numbered datagram to another each fraction of a millisecond, and the other sends it back. The policy
+//! alternates between denying and allowing them. Denied: the time at which the first datagram without an answer was
+//! sent. Allowed: the time at which the first answered one was sent. Both count from before the request.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+
+use super::plugin::Attachment;
+
+const PORT: u16 = 9000;
+const OTHER_PORT: u16 = 9001;
+/// Between datagrams.
+const PACE: Duration = Duration::from_micros(200);
+/// An answer that has not come by then does not come.
+const LATEST: Duration = Duration::from_millis(50);
+/// A change that has not been seen by then failed.
+const LIMIT: Duration = Duration::from_secs(10);
+const POLICIES: &str = "/apis/cilium.io/v2/namespaces/default/ciliumnetworkpolicies";
+const POLICY: &str = "bench";
+
+/// Seconds that each change took.
+pub(super) fn measure(pods: &[(Attachment, IpAddr)], api: SocketAddr, changes: usize) -> Result<Vec<f64>> {
+    let ((client, _), servers) = pods.split_first().context("no pods")?;
+    ensure!(servers.len() >= 99, "{} pods are connected, 100 are needed", pods.len());
+    for (server, _) in servers {
+        echo(server)?;
+    }
+    request(api, "POST", POLICIES, &policy(true))?;
+    let mut samples = Vec::new();
+    for number in 0..changes {
+        let allowed = number % 2 == 1;
+        let (_, address) = servers[number % servers.len()];
+        let socket = in_namespace(client, || UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect((address, PORT)).context("connecting to a pod")?;
+        socket.set_nonblocking(true)?;
+        let mut stream = Stream { socket, sent: Vec::new() };
+        stream.run_until(LIMIT, |stream| stream.agrees(!allowed)).with_context(|| {
+            format!("before change {number}, which shall {}", if allowed { "allow" } else { "deny" })
+        })?;
+        samples.push(change(&mut stream, api, allowed).with_context(|| format!("change {number}"))?);
+    }
+    Ok(samples)
+}
+
+fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<f64> {
+    stream.sent.clear();
+    let path = format!("{POLICIES}/{POLICY}");
+    let body = policy(allowed);
+    let writer = thread::spawn(move || {
+        let start = Instant::now();
+        request(api, "PATCH", &path, &body).map(|_| start)
+    });
+    stream.run_until(LIMIT, |stream| stream.agrees(allowed))?;
+    let start = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
+    // Everything before the change met the old verdict, everything after it the new one.
+    let turn = stream.sent.iter().rposition(|datagram| datagram.answered != allowed).map_or(0, |at| at + 1);
+    let first = stream.sent.get(turn).context("no datagram met the new policy")?;
+    Ok(first.at.saturating_duration_since(start).as_secs_f64())
+}
+
+struct Datagram {
+    at: Instant,
+    answered: bool,
+}
+
+struct Stream {
+    socket: UdpSocket,
+    sent: Vec<Datagram>,
+}
+
+impl Stream {
+    /// Whether all datagrams of the last while that had time to be answered were (or were not).
+    fn agrees(&self, answered: bool) -> bool {
+        let now = Instant::now();
+        let old = |d: &&Datagram| now - d.at > LATEST && now - d.at < 2 * LATEST;
+        let mut settled = self.sent.iter().rev().filter(old).peekable();
+        settled.peek().is_some() && settled.all(|d| d.answered == answered)
+    }
+
+    fn run_until(&mut self, limit: Duration, done: impl Fn(&Stream) -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !done(self) {
+            ensure!(start.elapsed() < limit, "waited {limit:?} for a verdict");
+            let number = self.sent.len() as u32;
+            self.sent.push(Datagram { at: Instant::now(), answered: false });
+            // A refused send is a datagram without an answer.
+            let _ = self.socket.send(&number.to_be_bytes());
+            let next = Instant::now() + PACE;
+            while Instant::now() < next {
+                self.receive();
+                thread::sleep(PACE / 4);
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) {
+        let mut bytes = [0; 4];
+        while let Ok(4) = self.socket.recv(&mut bytes) {
+            if let Some(datagram) = self.sent.get_mut(u32::from_be_bytes(bytes) as usize) {
+                datagram.answered = true;
+            }
+        }
+    }
+}
+
+/// Sends everything back that reaches this pod.
+fn echo(pod: &Attachment) -> Result<()> {
+    let socket = in_namespace(pod, || UdpSocket::bind(("0.0.0.0", PORT)))?;
+    thread::Builder::new().stack_size(64 << 10).spawn(move || {
+        let mut bytes = [0; 64];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let _ = socket.send_to(&bytes[..length], from);
+        }
+    })?;
+    Ok(())
+}
+
+/// Makes a socket in a pod's network namespace; it stays there.
+fn in_namespace<T: Send>(pod: &Attachment, make: impl FnOnce() -> std::io::Result<T> + Send) -> Result<T> {
+    let path = pod.path();
+    thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            let file = std::fs::File::open(&path)?;
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), kind)?;
+            make()
+        });
+        entered
+            .join()
+            .map_err(|_| anyhow!("a thread panicked"))?
+            .with_context(|| format!("a socket in {}", path.display()))
+    })
+}
+
+fn policy(allowed: bool) -> Value {
+    let port = if allowed { PORT } else { OTHER_PORT };
+    json!({
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": POLICY, "namespace": "default"},
+        "spec": {
+            "endpointSelector": {"matchLabels": {"app": "bench"}},
+            "ingress": [{
+                "fromEndpoints": [{"matchLabels": {"app": "bench"}}],
+                "toPorts": [{"ports": [{"port": port.to_string(), "protocol": "UDP"}]}],
+            }],
+        },
+    })
+}
+
+/// One request to the API server through the proxy.
+fn request(api: SocketAddr, method: &str, path: &str, body: &Value) -> Result<()> {
+    let mut stream =
+        TcpStream::connect(api).with_context(|| format!("connecting to the API server's proxy at {api}"))?;
+    stream.set_nodelay(true)?;
+    let body = body.to_string();
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {api}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    let mut status = String::new();
+    reader.read_line(&mut status)?;
+    let good = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
+    if !good {
+        let mut rest = String::new();
+        let _ = reader.read_to_string(&mut rest);
+        let said = rest.split("\r\n\r\n").nth(1).unwrap_or_default();
+        anyhow::bail!("{method} {path}: {} {said}", status.trim());
+    }
+    Ok(())
+}

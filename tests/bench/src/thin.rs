@@ -1,0 +1,204 @@
+//! Pods made by the plugin itself on a thin node: how long until they answer, how fast policy comes to them, and what
+//! the agent costs.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::figure::{Figure, Figures};
+use crate::inside::{PodObject, Seen, Stage, Task};
+use crate::lab::{Lab, run};
+use crate::stats::{estimate, median, quantile};
+
+/// Prefixes of the figures of this part.
+pub(crate) const PREFIXES: &[&str] = &["add.", "programs.loaded", "policy.", "agent."];
+
+const NODE: &str = "t1";
+/// As many as a kubelet runs by default.
+const PODS: usize = 110;
+const PROXY_PORT: u16 = 8899;
+/// Programs of our object, by the names that the kernel keeps.
+const OURS: &[&str] = &["pod_egress", "netdev_ingress", "netdev_egress", "overlay_ingress", "host_egress"];
+
+/// The figures of this part.
+pub(crate) fn figures() -> Vec<Figure> {
+    let cilium = "Cilium 1.19.4: median of 434 at 20 pods at once, the agent's part alone";
+    vec![
+        Figure::lower("add.to_first_ping.p50", "ms"),
+        Figure::lower("add.to_first_ping.p99", "ms").goal(20.0).peer(cilium),
+        Figure::lower("add.ptp.to_first_ping.p50", "ms"),
+        Figure::lower("add.ptp.to_first_ping.p99", "ms"),
+        Figure::lower("add.p50_over_ptp", "ratio").goal(1.0).peer("the reference plugin ptp"),
+        Figure::lower("add.p99_over_ptp", "ratio").goal(1.0).peer("the reference plugin ptp"),
+        Figure::lower("add.110_pods_at_once", "s").goal(3.0),
+        Figure::lower("programs.loaded_for_pods_and_policies", "programs").goal(0.0),
+        Figure::lower("policy.write_to_enforcement.p50", "ms"),
+        Figure::lower("policy.write_to_enforcement.p99", "ms").goal(25.0),
+        Figure::lower("agent.memory_idle", "MiB").goal(25.0).peer("Cilium 1.19.4: 180"),
+        Figure::lower("agent.memory_110_pods", "MiB"),
+        Figure::lower("agent.start_to_reconciled", "s").goal(0.5),
+    ]
+}
+
+/// How much to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    pub(crate) adds: usize,
+    pub(crate) changes: usize,
+    pub(crate) restarts: usize,
+}
+
+/// Measures everything of this part.
+pub(crate) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
+    let native = ["routingMode=native", "autoDirectNodeRoutes=true", "ipv4NativeRoutingCIDR=10.0.0.0/8"];
+    let mut arguments = vec!["--nodes", "0", "--thin", "1"];
+    arguments.extend(native.iter().flat_map(|value| ["--set", value]));
+    let lab = Lab::up("benchthin", &arguments)?;
+    let _proxy = Proxy::start(&lab)?;
+    let task = Task {
+        pods: pods(&lab)?,
+        api: ([172, 31, 0, 10], PROXY_PORT).into(),
+        adds: effort.adds,
+        changes: effort.changes,
+        restarts: effort.restarts,
+    };
+    let before = programs()?;
+    let mut seen = Vec::new();
+    let outcome = inside(&lab, &task, |one| {
+        if one.stage == Stage::MemoryWithPods {
+            // Pods and policies are done, and the agent was not restarted yet.
+            let new = programs()?.difference(&before).count();
+            figures.set(
+                "programs.loaded_for_pods_and_policies",
+                new as f64,
+                PODS + effort.adds + effort.changes,
+            )?;
+        }
+        record(figures, &one)?;
+        seen.push(one);
+        compare(figures, &seen)
+    });
+    outcome.context("inside the node")
+}
+
+/// Runs this program inside the node.
+fn inside(lab: &Lab, task: &Task, mut see: impl FnMut(Seen) -> Result<()>) -> Result<()> {
+    let path = crate::root().join("target/bench/task.json");
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, serde_json::to_vec(task)?)?;
+    let me = std::env::current_exe()?.display().to_string();
+    let mut command = lab.command(&["exec", NODE, "--", &me, "inside", &path.display().to_string()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start `lab exec`")?;
+    for line in BufReader::new(child.stdout.take().context("no pipe")?).lines() {
+        see(serde_json::from_str(&line?)?)?;
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "the measurement inside {NODE} ended with {status}");
+    Ok(())
+}
+
+fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
+    let prefixes: &[&str] = match seen.stage {
+        Stage::Memory => &["agent.memory_idle"],
+        Stage::Add => &["add.to_first_ping", "add.p"],
+        Stage::AddPtp => &["add.ptp", "add.p"],
+        Stage::Burst => &["add.110"],
+        Stage::Policy => &["policy."],
+        Stage::MemoryWithPods => &["agent.memory_110"],
+        Stage::Start => &["agent.start"],
+    };
+    if let Some(error) = &seen.error {
+        eprintln!("{:?}: {error}", seen.stage);
+        return figures.give_up(prefixes, error);
+    }
+    let samples = &seen.samples;
+    let ms = |q| quantile(samples, q) * 1000.0;
+    match seen.stage {
+        Stage::Memory => figures.set("agent.memory_idle", median(samples), samples.len()),
+        Stage::Add => percentiles(figures, "add.to_first_ping", ms(0.5), ms(0.99), samples.len()),
+        Stage::AddPtp => percentiles(figures, "add.ptp.to_first_ping", ms(0.5), ms(0.99), samples.len()),
+        Stage::Burst => figures.set("add.110_pods_at_once", median(samples), samples.len()),
+        Stage::Policy => {
+            percentiles(figures, "policy.write_to_enforcement", ms(0.5), ms(0.99), samples.len())
+        }
+        Stage::MemoryWithPods => figures.set("agent.memory_110_pods", median(samples), samples.len()),
+        Stage::Start => figures.set_estimate("agent.start_to_reconciled", estimate(samples), samples.len()),
+    }
+}
+
+fn percentiles(figures: &mut Figures, name: &str, p50: f64, p99: f64, samples: usize) -> Result<()> {
+    figures.set(&format!("{name}.p50"), p50, samples)?;
+    figures.set(&format!("{name}.p99"), p99, samples)
+}
+
+/// The ratios, once both plugins were measured.
+fn compare(figures: &mut Figures, seen: &[Seen]) -> Result<()> {
+    let of = |stage| seen.iter().find(|one| one.stage == stage && !one.samples.is_empty());
+    let Some(Seen { stage: Stage::AddPtp, .. }) = seen.last() else { return Ok(()) };
+    let (Some(ours), Some(ptp)) = (of(Stage::Add), of(Stage::AddPtp)) else { return Ok(()) };
+    for (name, q) in [("add.p50_over_ptp", 0.5), ("add.p99_over_ptp", 0.99)] {
+        figures.set(name, quantile(&ours.samples, q) / quantile(&ptp.samples, q), ours.samples.len())?;
+    }
+    Ok(())
+}
+
+/// Pod objects for the node; nobody runs them but we.
+fn pods(lab: &Lab) -> Result<Vec<PodObject>> {
+    let pod = |number: usize| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": format!("bench-{number}"), "labels": {"app": "bench"}},
+            "spec": {
+                "nodeName": NODE,
+                "automountServiceAccountToken": false,
+                "tolerations": [{"operator": "Exists"}],
+                "containers": [{"name": "none", "image": "none"}],
+            },
+        })
+    };
+    let items: Vec<Value> = (0..PODS).map(pod).collect();
+    lab.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+    let path = "jsonpath={range .items[*]}{.metadata.name} {.metadata.uid}{\"\\n\"}{end}";
+    let text = lab.kubectl(&["get", "pods", "-l", "app=bench", "-o", path])?;
+    let both = |line: &str| {
+        let (name, uid) = line.split_once(' ')?;
+        Some(PodObject { name: name.to_owned(), uid: uid.to_owned() })
+    };
+    let pods: Vec<PodObject> = text.lines().filter_map(both).collect();
+    ensure!(pods.len() == PODS, "{} of {PODS} pods are in the API", pods.len());
+    Ok(pods)
+}
+
+/// Numbers of the programs of our kind that are loaded on this machine; a number is never given twice.
+fn programs() -> Result<BTreeSet<u64>> {
+    let mut command = Command::new("bpftool");
+    command.args(["prog", "list", "-j"]);
+    let all: Vec<Value> = serde_json::from_str(&run(command)?).context("reading bpftool's list")?;
+    let ours = all.iter().filter(|program| OURS.iter().any(|name| program["name"] == *name));
+    Ok(ours.filter_map(|program| program["id"].as_u64()).collect())
+}
+
+/// The API server without TLS, for the node's harness; ends when dropped.
+struct Proxy(Child);
+
+impl Proxy {
+    fn start(lab: &Lab) -> Result<Proxy> {
+        let port = format!("--port={PROXY_PORT}");
+        let words = ["kubectl", "--", "proxy", "--address=0.0.0.0", &port, "--accept-hosts=.*"];
+        let mut command = lab.command(&words);
+        Ok(Proxy(command.stdout(Stdio::null()).spawn().context("cannot start kubectl proxy")?))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
