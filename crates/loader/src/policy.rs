@@ -306,6 +306,25 @@ pub fn read_policies(outer: &Map) -> Result<BTreeMap<u32, PolicyContent>, MapErr
     Ok(read_slots(outer)?.into_iter().map(|(slot, (_, content))| (slot, content)).collect())
 }
 
+/// The content of the tables in these slots of `outer`, without owning it: for tools that know which ones pods use. Slots
+/// without a table are left out.
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn read_policies_in(
+    outer: &Map,
+    slots: impl IntoIterator<Item = u32>,
+) -> Result<BTreeMap<u32, PolicyContent>, MapError> {
+    let table: Table<u32, u32> = Table::new(outer.try_clone()?)?;
+    let mut found = BTreeMap::new();
+    for slot in slots {
+        // Gone again, if somebody else clears the slot just now.
+        let Some(Ok(map)) = table.get(&slot)?.map(Map::by_id) else { continue };
+        found.insert(slot, Trie::new(map)?.dump()?.into_iter().collect());
+    }
+    Ok(found)
+}
+
 fn read_slots(outer: &Map) -> Result<BTreeMap<u32, (Trie, PolicyContent)>, MapError> {
     let slots: Table<u32, u32> = Table::new(outer.try_clone()?)?;
     let mut cursor = Cursor::new(CHUNK);

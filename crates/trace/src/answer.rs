@@ -38,8 +38,18 @@ pub fn trace(node: &mut Node, prepared: &Prepared, around: &Surroundings) -> Tra
     let question = &prepared.question;
     let echo = is_icmp(question.protocol);
     Trace {
-        source: end(question.source, if echo { 0 } else { question.source_port }, seen.identities.0, &prepared.source),
-        destination: end(question.destination, if echo { 0 } else { question.port }, seen.identities.1, &prepared.destination),
+        source: end(
+            question.source,
+            if echo { 0 } else { question.source_port },
+            seen.identities.0,
+            &prepared.source,
+        ),
+        destination: end(
+            question.destination,
+            if echo { 0 } else { question.port },
+            seen.identities.1,
+            &prepared.destination,
+        ),
         protocol: question.protocol,
         steps,
         verdict: verdict.to_owned(),
@@ -77,7 +87,9 @@ impl Run<'_> {
             Some((event, _)) => reason_text(event.reason),
             None => "",
         };
-        let tunnel = sent.tunnel.map_or(String::new(), |key| format!(", from node {} as identity {}", key.remote, key.identity));
+        let tunnel = sent
+            .tunnel
+            .map_or(String::new(), |key| format!(", from node {} as identity {}", key.remote, key.identity));
         self.steps.push(format!("{program_text}{tunnel}{stands}"));
         self.steps.push(self.way(&outcome));
         outcome
@@ -120,14 +132,18 @@ impl Run<'_> {
                 Program::NetdevEgress => "leaves by the node's own stack".to_owned(),
                 _ => "left to the node's stack".to_owned(),
             },
-            Action::Stack if self.prepared.destination.host => "up this node's stack, to the node itself".to_owned(),
+            Action::Stack if self.prepared.destination.host => {
+                "up this node's stack, to the node itself".to_owned()
+            }
             Action::Stack => "up this node's stack, which routes it".to_owned(),
             Action::Pod => match self.node.pods.get(&verdict.ifindex) {
                 Some(facts) => format!("into endpoint {} through {device}", facts.endpoint),
                 None => format!("into the pod behind {device}"),
             },
             Action::Neighbour => format!("out of {device} to {}", verdict.gateway),
-            Action::Tunnel => format!("through the tunnel to node {} as identity {}", verdict.gateway, verdict.identity),
+            Action::Tunnel => {
+                format!("through the tunnel to node {} as identity {}", verdict.gateway, verdict.identity)
+            }
             Action::Reply => format!("answered through {device}"),
         }
     }
@@ -178,7 +194,8 @@ struct Seen {
 
 impl Seen {
     fn of(events: &[(Event, Vec<u8>)], prepared: &Prepared) -> Self {
-        let of_kind = |kind: EventKind| events.iter().map(|(event, _)| event).filter(move |e| e.kind == kind as u8);
+        let of_kind =
+            |kind: EventKind| events.iter().map(|(event, _)| event).filter(move |e| e.kind == kind as u8);
         let passed = of_kind(EventKind::Trace).next();
         let told = passed.or(of_kind(EventKind::Drop).next());
         // A packet that was dropped early, or was none of the program's business, was not looked at so closely.
@@ -302,7 +319,10 @@ fn elsewhere(prepared: &Prepared, verdict: Result<Verdict, DropReason>) -> Strin
         return format!("the egress policy of {} was asked before", of(source, question.source));
     }
     if verdict.is_ok() && destination.is_remote_pod() {
-        return format!("the ingress policy of {} has yet to be asked", of(destination, question.destination));
+        return format!(
+            "the ingress policy of {} has yet to be asked",
+            of(destination, question.destination)
+        );
     }
     String::new()
 }

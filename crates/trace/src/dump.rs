@@ -1,5 +1,7 @@
 //! From the pinned maps to a node in memory.
 
+use std::collections::BTreeSet;
+
 use abi::NodeConfig;
 use abi::tables::POLICY_STATIC_BITS;
 use loader::{MapError, Maps};
@@ -17,7 +19,7 @@ pub enum Flows {
 /// How often a copy is taken anew because somebody wrote meanwhile.
 const TRIES: usize = 3;
 
-/// Copies the maps. Routes are not in maps: the caller adds them to [`Node::routes`]; without one, a packet that leaves is
+/// Copies the maps; of the policy tables those that pods use. Routes are not in maps: the caller adds them to [`Node::routes`]; without one, a packet that leaves is
 /// handed to the node's stack.
 ///
 /// A copy during which the generation changed is taken again, so that it rarely mixes old and new tables; like any packet
@@ -44,9 +46,12 @@ fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError
     node.pods = maps.pods.dump()?.into_iter().collect();
     node.local = maps.local.dump()?.into_iter().collect();
     node.hosts = maps.hosts.dump()?.into_iter().collect();
-    node.prefixes = maps.prefixes.dump()?.into_iter().map(|(key, entry)| (key.addr, key.len, entry)).collect();
-    node.never_masqueraded = maps.no_masquerade.dump()?.into_iter().map(|(key, _)| (key.addr, key.len)).collect();
-    for (slot, content) in loader::read_policies(&maps.policies)? {
+    node.prefixes =
+        maps.prefixes.dump()?.into_iter().map(|(key, entry)| (key.addr, key.len, entry)).collect();
+    node.never_masqueraded =
+        maps.no_masquerade.dump()?.into_iter().map(|(key, _)| (key.addr, key.len)).collect();
+    let slots: BTreeSet<u32> = node.pods.values().map(|facts| facts.policy).collect();
+    for (slot, content) in loader::read_policies_in(&maps.policies, slots)? {
         let mut table = PolicyTable::default();
         for (key, entry) in content {
             table.insert(key.key, key.len.saturating_sub(POLICY_STATIC_BITS), entry);
@@ -55,7 +60,8 @@ fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError
     }
     if flows == Flows::With {
         node.flows = maps.flows.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
-        node.half_open = maps.half_open.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
+        node.half_open =
+            maps.half_open.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
         node.nat = maps.nat.dump()?.into_iter().collect();
     }
     Ok(node)

@@ -8,8 +8,8 @@ use datapath::packet::{Packet, protocol, tcp};
 use sim::frame::{Spec, build};
 use sim::{Node, Program, Sent};
 
-use crate::who::{Who, identify};
 use crate::Surroundings;
+use crate::who::{Who, identify};
 
 /// What is asked: one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,9 @@ pub struct Prepared {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// The ends have no address family in common.
-    #[error("{source_name} and {destination_name} have no address of the same family{wanted}: name addresses of one family")]
+    #[error(
+        "{source_name} and {destination_name} have no address of the same family{wanted}: name addresses of one family"
+    )]
     Families {
         /// The sender.
         source_name: String,
@@ -84,7 +86,10 @@ pub enum TraceError {
         given: u16,
     },
     /// Neither end is here.
-    #[error("neither {from} nor {to} is on this node{}: ask the agent of the node where one of them is", at(node))]
+    #[error(
+        "neither {from} nor {to} is on this node{}: ask the agent of the node where one of them is",
+        at(node)
+    )]
     Elsewhere {
         /// The sender.
         from: IpAddr,
@@ -109,7 +114,12 @@ fn at(node: &Addr) -> String {
 
 /// The addresses to trace with: the first family that both ends have, IPv4 before IPv6 unless `ipv6`; the protocol may
 /// leave no choice.
-pub fn choose(source: &[IpAddr], destination: &[IpAddr], protocol: u8, ipv6: bool) -> Option<(IpAddr, IpAddr)> {
+pub fn choose(
+    source: &[IpAddr],
+    destination: &[IpAddr],
+    protocol: u8,
+    ipv6: bool,
+) -> Option<(IpAddr, IpAddr)> {
     let of = |addresses: &[IpAddr], v6: bool| addresses.iter().copied().find(|a| a.is_ipv6() == v6);
     let order: &[bool] = match protocol {
         protocol::ICMP => &[false],
@@ -154,7 +164,13 @@ pub fn prepare(node: &Node, question: &Question, around: &Surroundings) -> Resul
     let (program, mut sent) = place(node, &question, &source, &destination, around)?;
     let (source_mac, destination_mac) = macs(node, source.pod.as_ref().map(|(_, facts)| facts));
     let flags = match question.protocol {
-        protocol::TCP => if tracked.is_some() { tcp::ACK } else { tcp::SYN },
+        protocol::TCP => {
+            if tracked.is_some() {
+                tcp::ACK
+            } else {
+                tcp::SYN
+            }
+        }
         _ => kind,
     };
     sent.frame = build(&Spec {

@@ -20,11 +20,20 @@ fn decisions(trace: &api::policy::Trace) -> Vec<String> {
 fn pods_of_one_node_are_decided_at_both_ends() {
     let mut node = node(false);
     let trace = tell(&mut node, ask("10.244.1.10", "10.244.1.11", 6, 80));
-    assert_eq!((trace.verdict.as_str(), trace.reason.as_str(), trace.elsewhere.as_str()), ("ALLOWED", "", ""));
-    assert_eq!(trace.steps, ["pod_egress on lxc-a, first packet of a new connection", "into endpoint 78 through lxc-b"]);
+    assert_eq!(
+        (trace.verdict.as_str(), trace.reason.as_str(), trace.elsewhere.as_str()),
+        ("ALLOWED", "", "")
+    );
+    assert_eq!(
+        trace.steps,
+        ["pod_egress on lxc-a, first packet of a new connection", "into endpoint 78 through lxc-b"]
+    );
     assert_eq!(decisions(&trace), ["egress 77 NOT ENFORCED  0", "ingress 78 ALLOWED L3-L4 8"]);
     assert_eq!((trace.source.identity, trace.source.endpoint, trace.source.port), (ID_A, 77, 30_000));
-    assert_eq!((trace.destination.identity, trace.destination.endpoint, trace.destination.port), (ID_B, 78, 80));
+    assert_eq!(
+        (trace.destination.identity, trace.destination.endpoint, trace.destination.port),
+        (ID_B, 78, 80)
+    );
     assert_eq!(trace.destination.found, "endpoint 78 of this node");
 
     let trace = tell(&mut node, ask("10.244.1.10", "10.244.1.11", 6, 81));
@@ -88,7 +97,10 @@ fn what_other_nodes_send_comes_the_way_of_the_routing_mode() {
         ["netdev_ingress on eth0, first packet of a new connection", "into endpoint 78 through lxc-b"]
     );
     assert_eq!(decisions(&trace), ["ingress 78 ALLOWED L3-L4 8"]);
-    assert_eq!(trace.elsewhere, "the egress policy of 10.244.2.20 on its own node (172.31.0.12) was asked before");
+    assert_eq!(
+        trace.elsewhere,
+        "the egress policy of 10.244.2.20 on its own node (172.31.0.12) was asked before"
+    );
 
     let mut tunnel = node(true);
     let asked = ask("10.244.2.20", "10.244.1.11", 6, 80);
@@ -112,7 +124,10 @@ fn the_world_is_seen_through_masquerading() {
     assert_eq!(trace.destination.found, "no ipcache entry: outside of the cluster");
     // From outside in: the world may not.
     let trace = tell(&mut node, ask("8.8.8.8", "10.244.1.11", 6, 80));
-    assert_eq!((trace.verdict.as_str(), decisions(&trace)), ("DENIED", vec!["ingress 78 DENIED none 502".to_owned()]));
+    assert_eq!(
+        (trace.verdict.as_str(), decisions(&trace)),
+        ("DENIED", vec!["ingress 78 DENIED none 502".to_owned()])
+    );
 }
 
 #[test]
@@ -120,7 +135,10 @@ fn without_routes_the_stack_goes_on() {
     let mut node = node(false);
     node.routes.clear();
     let trace = tell(&mut node, ask("10.244.1.10", "8.8.8.8", 17, 53));
-    assert_eq!((trace.verdict.as_str(), trace.steps[1].as_str()), ("ALLOWED", "up this node's stack, which routes it"));
+    assert_eq!(
+        (trace.verdict.as_str(), trace.steps[1].as_str()),
+        ("ALLOWED", "up this node's stack, which routes it")
+    );
 }
 
 #[test]
@@ -133,7 +151,10 @@ fn the_node_itself_speaks_and_listens() {
     let trace = tell(&mut node, ask("10.244.1.10", "172.31.0.11", 6, 6443));
     assert_eq!(trace.steps[1], "up this node's stack, to the node itself");
     let trace = tell(&mut node, ask("172.31.0.11", "10.244.2.20", 6, 80));
-    assert_eq!(trace.steps, ["host_egress on cilium_host", "through the tunnel to node 172.31.0.12 as identity 6"]);
+    assert_eq!(
+        trace.steps,
+        ["host_egress on cilium_host", "through the tunnel to node 172.31.0.12 as identity 6"]
+    );
     let trace = tell(&mut node, ask("8.8.8.8", "172.31.0.11", 6, 22));
     assert_eq!((trace.steps[1].as_str(), trace.verdict.as_str()), ("left to the node's stack", "ALLOWED"));
     let trace = tell(&mut node, ask("172.31.0.11", "8.8.8.8", 6, 443));
@@ -147,7 +168,10 @@ fn a_tracked_connection_is_told_apart() {
     let back = Question { source_port: 80, ..ask("10.244.1.11", "10.244.1.10", 6, 40_000) };
     deny_all(&mut node, world::CLOSED);
     let denied = tell(&mut node, back);
-    assert_eq!((denied.verdict.as_str(), decisions(&denied)), ("DENIED", vec!["egress 78 DENIED all 9".to_owned()]));
+    assert_eq!(
+        (denied.verdict.as_str(), decisions(&denied)),
+        ("DENIED", vec!["egress 78 DENIED all 9".to_owned()])
+    );
     node.policies.insert(world::CLOSED, world::web());
     node.half_open.clear();
 
@@ -221,7 +245,10 @@ fn an_identity_is_stood_for_by_an_address() {
 fn the_most_specific_entry_tells_who_it_is() {
     let node = node(true);
     let prefix = identify(&node, ip("203.0.113.9"));
-    assert_eq!((prefix.identity, prefix.found.as_str()), (abi::identity::LOCAL_MIN, "ipcache prefix 203.0.113.0/24"));
+    assert_eq!(
+        (prefix.identity, prefix.found.as_str()),
+        (abi::identity::LOCAL_MIN, "ipcache prefix 203.0.113.0/24")
+    );
     let host = identify(&node, ip("172.31.0.11"));
     assert_eq!((host.host, host.found.as_str()), (true, "ipcache entry 172.31.0.11, this node itself"));
     let remote = identify(&node, ip("10.244.2.20"));

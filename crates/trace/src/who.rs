@@ -86,7 +86,8 @@ const OUTSIDE: &[&str] = &["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8
 /// the world one that nobody has. Empty if this node knows none.
 pub fn representative(node: &Node, wanted: Identity) -> Vec<IpAddr> {
     let pods: Vec<Addr> = node.local.keys().copied().collect();
-    let hosts = node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
+    let hosts =
+        node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
     let named = node.prefixes.iter().filter(|(.., entry)| entry.identity == wanted);
     let bases: Vec<Addr> = named.map(|(base, ..)| *base).collect();
     let within = bases.iter().map(inside).collect();

@@ -8,9 +8,24 @@ use datapath::Action;
 use sim::{Outcome, Program, Sent};
 use trace::{Flows, Question, Surroundings, dump, prepare};
 
-const V4: &[&str] =
-    &["10.244.1.10", "10.244.1.11", "10.244.2.20", "172.31.0.11", "172.31.0.12", "203.0.113.7", "198.51.100.7", "8.8.8.8"];
-const V6: &[&str] = &["fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::20", "fd00:31::11", "2001:db8::7", "2001:4860::8"];
+const V4: &[&str] = &[
+    "10.244.1.10",
+    "10.244.1.11",
+    "10.244.2.20",
+    "172.31.0.11",
+    "172.31.0.12",
+    "203.0.113.7",
+    "198.51.100.7",
+    "8.8.8.8",
+];
+const V6: &[&str] = &[
+    "fd00:10:244:1::10",
+    "fd00:10:244:1::11",
+    "fd00:10:244:2::20",
+    "fd00:31::11",
+    "2001:db8::7",
+    "2001:4860::8",
+];
 /// Packets of one round, after which pods and policies are new.
 const ROUND: usize = 50;
 const ROUNDS: usize = 8;
@@ -33,9 +48,15 @@ fn question(random: &mut Random, source_port: u16) -> Question {
 fn content(pair: &Pair) -> (u32, usize, BTreeSet<abi::FlowKey>, usize) {
     let maps = pair.maps();
     let flows = maps.flows.dump().expect("flows").into_iter().chain(maps.half_open.dump().expect("flows"));
-    let policies = loader::read_policies(&maps.policies).expect("policies");
+    let slots = maps.pods.dump().expect("pods").into_iter().map(|(_, facts)| facts.policy);
+    let policies = loader::read_policies_in(&maps.policies, slots).expect("policies");
     let keys = flows.map(|(key, _)| key).collect();
-    (maps.epoch.get().expect("epoch"), policies.values().map(|table| table.len()).sum(), keys, maps.nat.dump().expect("nat").len())
+    (
+        maps.epoch.get().expect("epoch"),
+        policies.values().map(|table| table.len()).sum(),
+        keys,
+        maps.nat.dump().expect("nat").len(),
+    )
 }
 
 /// What the kernel does with the packet, on a native device's way out too.
@@ -64,10 +85,10 @@ fn compare(tunnel: bool, seed: u64) {
             // Each is a connection of its own, to the kernel too.
             next_port += 1;
             let asked = question(&mut random, next_port);
-            let before = content(&pair);
             let mut node = dump(pair.maps(), pair.config(), Flows::Without).expect("a copy of the maps");
             node.routes.clone_from(&pair.node.routes);
             let Ok(prepared) = prepare(&node, &asked, &around) else { continue };
+            let before = content(&pair);
             let told = trace::trace(&mut node, &prepared, &around);
             assert_eq!(content(&pair), before, "tracing changed a live map: {asked:?}");
             // ICMP without an identifier is always the same flow.
@@ -79,13 +100,18 @@ fn compare(tunnel: bool, seed: u64) {
                 ("DENIED", Err(reason)) if reason.text() == told.reason => denied += 1,
                 ("ALLOWED", Ok(_)) => allowed += 1,
                 ("AUDIT", Ok(_)) => audited += 1,
-                (_, verdict) => panic!("{asked:?} of seed {seed}: the kernel says {verdict:?}, the trace {told:#?}"),
+                (_, verdict) => {
+                    panic!("{asked:?} of seed {seed}: the kernel says {verdict:?}, the trace {told:#?}")
+                }
             }
             left -= 1;
         }
     }
     println!("tunnel {tunnel}: {allowed} allowed, {denied} denied, {audited} audited, through {programs:?}");
-    assert!(allowed > 50 && denied > 50 && audited > 0, "a comparison of one verdict alone would prove little");
+    assert!(
+        allowed > 50 && denied > 50 && audited > 0,
+        "a comparison of one verdict alone would prove little"
+    );
     assert!(programs.len() >= 4, "few programs were met: {programs:?}");
 }
 
@@ -105,28 +131,33 @@ fn a_tracked_connection_is_followed() {
     let mut pair = Pair::new(place, false).expect("the programs load");
     let mut random = Random(13);
     let around = Surroundings { native: vec![ETH0], ..Surroundings::default() };
-    let (mut followed, mut port) = (0, 40_000);
-    while followed < 20 {
+    let [a, b] = ["10.244.1.10", "10.244.1.11"].map(|text| text.parse::<IpAddr>().expect("literal address"));
+    let (mut followed, mut against_policy) = (0, 0);
+    for port in 40_000..40_100 {
         pair.refill(&mut random).expect("tables");
-        port += 1;
-        let there = Question { source_port: port, ..question(&mut random, 0) };
-        let Ok(opened) = prepare(&dump(pair.maps(), pair.config(), Flows::Without).expect("copy"), &there, &around) else {
-            continue;
-        };
-        let pods = opened.source.pod.is_some() && opened.destination.pod.is_some();
-        let sent = pair.send(opened.program, &opened.sent).expect("both worlds agree");
-        if there.protocol != 6 || !pods || there.source == there.destination || sent.verdict.is_err() {
+        let there = Question { source: a, destination: b, protocol: 6, port: 80, source_port: port };
+        let copy = dump(pair.maps(), pair.config(), Flows::Without).expect("a copy of the maps");
+        let opening = prepare(&copy, &there, &around).expect("a packet");
+        if pair.send(opening.program, &opening.sent).expect("both worlds agree").verdict.is_err() {
             continue;
         }
         // What was allowed to open may be answered, whatever the other side's own policy says.
-        let back = Question { source: there.destination, destination: there.source, source_port: there.port, port, ..there };
-        let mut node = dump(pair.maps(), pair.config(), Flows::With).expect("copy");
-        let answer = prepare(&node, &back, &around).expect("a packet");
-        assert!(answer.tracked, "{back:?}");
-        let told = trace::trace(&mut node, &answer, &around);
-        assert!(told.verdict != "DENIED" && told.steps[0].ends_with("reply in a tracked connection"), "{told:#?}");
-        let kernel = pair.send(answer.program, &answer.sent).expect("both worlds agree");
-        assert!(kernel.verdict.is_ok());
+        let back = Question { source: b, destination: a, source_port: 80, port, ..there };
+        let told = |flows| {
+            let mut node = dump(pair.maps(), pair.config(), flows).expect("a copy of the maps");
+            let answer = prepare(&node, &back, &around).expect("a packet");
+            (trace::trace(&mut node, &answer, &around), answer)
+        };
+        let (reply, answer) = told(Flows::With);
+        assert!(reply.verdict != "DENIED", "{reply:#?}");
+        assert!(reply.steps[0].ends_with("reply in a tracked connection"), "{reply:#?}");
+        let (opened, _) = told(Flows::Without);
+        against_policy += u32::from(opened.verdict == "DENIED");
+        assert!(pair.send(answer.program, &answer.sent).expect("both worlds agree").verdict.is_ok());
         followed += 1;
     }
+    println!(
+        "{followed} connections followed, {against_policy} of them could not be opened from the other side"
+    );
+    assert!(followed > 10 && against_policy > 0);
 }

@@ -38,7 +38,10 @@ enum Wanted {
 }
 
 /// Runs a packet through the datapath's code over the live tables.
-pub(super) async fn answer(State(context): State<Context>, Json(request): Json<TraceRequest>) -> Answer<Trace> {
+pub(super) async fn answer(
+    State(context): State<Context>,
+    Json(request): Json<TraceRequest>,
+) -> Answer<Trace> {
     let parties = (request.source.clone(), request.destination.clone());
     let known = context.handle.ask(move |owner| {
         let ends = (end(owner, &parties.0)?, end(owner, &parties.1)?);
@@ -104,7 +107,9 @@ fn surround(node: &mut Node, around: &mut Surroundings, to: IpAddr) {
                 gateway: way.gateway.map_or(Addr::UNSPECIFIED, Addr::from),
             }));
         }
-        Err(error) => tracing::warn!(error = crate::text(&error), "a trace goes on without the node's routes"),
+        Err(error) => {
+            tracing::warn!(error = crate::text(&error), "a trace goes on without the node's routes")
+        }
     }
 }
 
@@ -113,14 +118,15 @@ fn addresses(node: &Node, end: &End) -> Result<Vec<IpAddr>, Refused> {
     let known = |ip: &IpAddr| node.local.contains_key(&Addr::from(*ip));
     match &end.wanted {
         Wanted::Addresses(addresses) if end.endpoint != 0 && !addresses.iter().any(known) => {
-            let refused = Refused::new(StatusCode::CONFLICT, "the programs do not know it yet").about(&end.name);
+            let refused =
+                Refused::new(StatusCode::CONFLICT, "the programs do not know it yet").about(&end.name);
             Err(refused.cure("wait until `cilium-dbg endpoint list` shows it as ready"))
         }
         Wanted::Addresses(addresses) => Ok(addresses.clone()),
         Wanted::Identity(identity) => match trace::representative(node, *identity) {
-            none if none.is_empty() => {
-                Err(bad("this node knows no address that has it").about(&end.name).cure("name a pod or an address"))
-            }
+            none if none.is_empty() => Err(bad("this node knows no address that has it")
+                .about(&end.name)
+                .cure("name a pod or an address")),
             found => Ok(found),
         },
     }
@@ -130,14 +136,18 @@ fn end(owner: &Owner, party: &Party) -> Result<End, Refused> {
     let identity = |number, name| End { name, endpoint: 0, wanted: Wanted::Identity(number) };
     match party {
         Party::Endpoint(id) => {
-            let found = owner.state.endpoint(*id).ok_or_else(|| Refused::not_found(format_args!("endpoint {id}")))?;
+            let found =
+                owner.state.endpoint(*id).ok_or_else(|| Refused::not_found(format_args!("endpoint {id}")))?;
             Ok(local(found, format!("endpoint {id}")))
         }
         Party::Pod { namespace, name } => pod(owner, &PodKey::new(namespace, name)),
-        Party::Address(ip) => Ok(End { name: ip.to_string(), endpoint: 0, wanted: Wanted::Addresses(vec![*ip]) }),
+        Party::Address(ip) => {
+            Ok(End { name: ip.to_string(), endpoint: 0, wanted: Wanted::Addresses(vec![*ip]) })
+        }
         Party::Identity(number) => Ok(identity(*number, format!("identity {number}"))),
         Party::Labels(labels) => {
-            let labels = Labels::parse(labels.iter().map(String::as_str)).map_err(|error| bad(error.to_string()))?;
+            let labels =
+                Labels::parse(labels.iter().map(String::as_str)).map_err(|error| bad(error.to_string()))?;
             let found = owner.state.identities().into_iter().find(|(_, known)| *known == labels);
             let unknown = || bad(format!("no identity has exactly the labels {labels}"));
             let (number, _) = found.ok_or_else(|| unknown().cure("see `cilium-dbg identity list`"))?;
@@ -165,7 +175,8 @@ fn pod(owner: &Owner, key: &PodKey) -> Result<End, Refused> {
         }
     };
     if addresses.is_empty() {
-        let refused = Refused::new(StatusCode::NOT_FOUND, "no such pod is known, or it has no address yet").about(name);
+        let refused =
+            Refused::new(StatusCode::NOT_FOUND, "no such pod is known, or it has no address yet").about(name);
         return Err(refused.cure("a pod in the network of another node is traced by that node's address"));
     }
     Ok(End { name, endpoint: 0, wanted: Wanted::Addresses(addresses) })

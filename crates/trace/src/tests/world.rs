@@ -127,8 +127,11 @@ pub(crate) fn node(tunnel: bool) -> Node {
     node.hosts.insert(addr("172.31.0.12"), other);
     let cidr = IpcacheEntry { identity: identity::LOCAL_MIN, ..IpcacheEntry::default() };
     node.prefixes.push((addr("203.0.113.0"), 120, cidr));
-    let route = |base: &str, len, gateway: &str| {
-        RouteEntry { base: addr(base), len, ifindex: ETH0, gateway: addr(gateway) }
+    let route = |base: &str, len, gateway: &str| RouteEntry {
+        base: addr(base),
+        len,
+        ifindex: ETH0,
+        gateway: addr(gateway),
     };
     node.routes = vec![route("10.244.2.0", 120, "172.31.0.12"), route("0.0.0.0", 96, "172.31.0.1")];
     node
