@@ -16,11 +16,16 @@ static_build() {
 lab_tool() { cargo build --locked -p lab --bin lab; }
 probe_tool() { static_build -p lab --bin probe; }
 kernel_object() { cargo xtask bpf; }
-shipped() { static_build -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble; }
+# Together, so that what they share is built once.
+shipped() {
+  static_build -p lab -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble \
+    --bin probe --bin cilium-agent --bin cilium-operator --bin cilium-cni --bin cilium-dbg --bin hubble
+}
 
 step "lab" lab_tool
-step "probe" probe_tool
-if [ "${1:-all}" = all ]; then
+if [ "${1:-all}" = probe ]; then
+  step "probe" probe_tool
+else
   step "kernel programs" kernel_object
   step "agent, operator, plugin, tools" shipped
 fi
