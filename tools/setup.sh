@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 BPF_LINKER=0.13.0
-CARGO_DENY=0.19.0
+CARGO_DENY=0.20.2
 KUBERNETES=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$ROOT/tools/kubernetes/go.mod")
 KUBE_PROGRAMS="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl"
 
