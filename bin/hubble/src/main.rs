@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough (`hubble observe | head`).
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {}", flow::format::clean(&format!("{error:#}")));
+            eprintln!("Error: {}", flow::format::clean(&chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -45,6 +45,17 @@ fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
             Command::Version => Ok(writeln!(out, "{}", cli::version())?),
         }
     })
+}
+
+/// The error and its causes, without those that only repeat what was said.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
