@@ -47,11 +47,13 @@ pub(super) fn restart() -> Result<Duration> {
     }
     let mut child = command.spawn().context("starting the agent")?;
     let client = Client::default().with_timeout(Duration::from_secs(2));
+    let mut ended = false;
     wait(Duration::from_secs(60), "the agent to be reconciled", || {
-        client.get::<Health>(paths::HEALTH).is_ok_and(|health| health.state == "Ok")
+        ended = child.try_wait().is_ok_and(|status| status.is_some());
+        ended || client.get::<Health>(paths::HEALTH).is_ok_and(|health| health.state == "Ok")
     })?;
     let time = start.elapsed();
-    ensure!(child.try_wait()?.is_none(), "the agent ended; its log is /tmp/bench-agent.log");
+    ensure!(!ended, "the agent ended; its log is /tmp/bench-agent.log");
     // It stays until the node goes; nobody waits for it any more.
     std::thread::spawn(move || child.wait());
     sleep(REST);
@@ -71,9 +73,13 @@ fn directory(process: u32) -> PathBuf {
     Path::new("/proc").join(process.to_string())
 }
 
-/// Whether a process is there and no corpse.
+/// Whether a process is there and no corpse: only then its files are closed, its lock among them.
 fn running(process: u32) -> bool {
-    std::fs::read(directory(process).join("cmdline")).is_ok_and(|text| !text.is_empty())
+    let status = std::fs::read_to_string(directory(process).join("status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("State:"))
+        .is_some_and(|state| !state.trim().starts_with(['Z', 'X']))
 }
 
 /// The only running agent of this node.

@@ -50,7 +50,6 @@ pub(super) fn measure(pods: &[(Attachment, IpAddr)], api: SocketAddr, changes: u
 }
 
 fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<f64> {
-    stream.sent.clear();
     let path = format!("{POLICIES}/{POLICY}");
     let body = policy(allowed);
     let writer = thread::spawn(move || {
@@ -59,10 +58,20 @@ fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<f64> {
     });
     stream.run_until(LIMIT, |stream| stream.agrees(allowed))?;
     let start = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
-    // Everything before the change met the old verdict, everything after it the new one.
-    let turn = stream.sent.iter().rposition(|datagram| datagram.answered != allowed).map_or(0, |at| at + 1);
-    let first = stream.sent.get(turn).context("no datagram met the new policy")?;
+    let first = turn(&stream.sent, allowed).context("no datagram met the new policy")?;
     Ok(first.at.saturating_duration_since(start).as_secs_f64())
+}
+
+/// The first datagram that met the new policy. The last ones have not had time to be answered, which under a denial looks
+/// like one, so a denial begins after the last answer, and an admission with the first after the denial.
+fn turn(sent: &[Datagram], allowed: bool) -> Option<&Datagram> {
+    let last_answered = sent.iter().rposition(|datagram| datagram.answered);
+    if !allowed {
+        return sent.get(last_answered.map_or(0, |at| at + 1));
+    }
+    let denied_before =
+        sent[..last_answered?].windows(2).rposition(|pair| !pair[0].answered && pair[1].answered);
+    sent.get(denied_before.map_or(0, |at| at + 1))
 }
 
 struct Datagram {
@@ -179,4 +188,29 @@ fn request(api: SocketAddr, method: &str, path: &str, body: &Value) -> Result<()
         anyhow::bail!("{method} {path}: {} {said}", status.trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The index of the turn in a row of datagrams: `a` answered, `.` not.
+    fn index(row: &str, allowed: bool) -> Option<usize> {
+        let start = Instant::now();
+        let at = |i: usize| start + Duration::from_millis(i as u64);
+        let sent: Vec<_> =
+            row.chars().enumerate().map(|(i, c)| Datagram { at: at(i), answered: c == 'a' }).collect();
+        turn(&sent, allowed).map(|first| (first.at - start).as_millis() as usize)
+    }
+
+    #[test]
+    fn the_turn_is_where_the_verdict_changes() {
+        assert_eq!(index("aaa....", false), Some(3));
+        assert_eq!(index("...aaa..", true), Some(3));
+        // One lost on the way before a denial does not make it early, nor one after an admission.
+        assert_eq!(index("a.aa...", false), Some(4));
+        assert_eq!(index("..aa.aa.", true), Some(5));
+        assert_eq!(index("....", true), None);
+        assert_eq!(index("aaaa", false), None);
+    }
 }
