@@ -315,10 +315,14 @@ fn elsewhere(prepared: &Prepared, verdict: Result<Verdict, DropReason>) -> Strin
         false => format!("{ip} on its own node ({})", who.node),
     };
     let Prepared { source, destination, question, .. } = prepared;
+    // What is dropped here is dropped, whatever others say.
+    if verdict.is_err() {
+        return String::new();
+    }
     if source.is_remote_pod() {
         return format!("the egress policy of {} was asked before", of(source, question.source));
     }
-    if verdict.is_ok() && destination.is_remote_pod() {
+    if destination.is_remote_pod() {
         return format!(
             "the ingress policy of {} has yet to be asked",
             of(destination, question.destination)

@@ -113,6 +113,7 @@ fn what_other_nodes_send_comes_the_way_of_the_routing_mode() {
     tunnel.hosts.remove(&Addr::from(ip("172.31.0.12")));
     let trace = tell(&mut tunnel, asked);
     assert_eq!((trace.reason.as_str(), decisions(&trace).len()), (DropReason::UnknownSender.text(), 0));
+    assert_eq!(trace.elsewhere, "", "a drop is a drop, whatever others say");
 }
 
 #[test]
@@ -238,6 +239,7 @@ fn an_identity_is_stood_for_by_an_address() {
     assert_eq!(of(abi::identity::LOCAL_MIN), [ip("203.0.113.1")]);
     assert_eq!(of(9), [ip("192.0.2.1")]);
     assert_eq!(of(10), [ip("2001:db8::1")]);
+    assert_eq!(of(2), [ip("192.0.2.1"), ip("2001:db8::1")]);
     assert!(of(4711).is_empty());
 }
 

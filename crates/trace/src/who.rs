@@ -82,18 +82,21 @@ fn known(node: &Node, entry: &IpcacheEntry, mut found: String) -> Who {
 /// Addresses that stand for the world where nothing better is known (RFC 5737, RFC 3849).
 const OUTSIDE: &[&str] = &["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2001:db8:ffff::1"];
 
-/// Addresses of an identity, at most one a family, IPv4 first: of a pod of this node, else one in the ipcache, else for
-/// the world one that nobody has. Empty if this node knows none.
+/// Addresses of an identity, at most one a family, IPv4 first: of a pod of this node, else one in the ipcache, for the
+/// world one that nobody has, else one of a prefix. Empty if this node knows none.
 pub fn representative(node: &Node, wanted: Identity) -> Vec<IpAddr> {
     let pods: Vec<Addr> = node.local.keys().copied().collect();
     let hosts =
         node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
+    let outside = OUTSIDE.iter().filter_map(|text| text.parse::<IpAddr>().ok()).map(Addr::from).collect();
     let named = node.prefixes.iter().filter(|(.., entry)| entry.identity == wanted);
     let bases: Vec<Addr> = named.map(|(base, ..)| *base).collect();
     let within = bases.iter().map(inside).collect();
-    let outside = OUTSIDE.iter().filter_map(|text| text.parse::<IpAddr>().ok()).map(Addr::from).collect();
-    let sources = [pods, hosts, within, bases, outside];
+    let sources = [pods, hosts, outside, within, bases];
     let first = |v4: bool| {
+        // In a dual-stack cluster the world has a number for each family, and people still say 2.
+        let family = if v4 { node.config.world_v4 } else { node.config.world_v6 };
+        let wanted = if wanted == identity::WORLD { family } else { wanted };
         let fits = |addr: &&Addr| addr.is_v4() == v4 && identify(node, (**addr).into()).identity == wanted;
         sources.iter().find_map(|addrs| addrs.iter().filter(fits).copied().map(IpAddr::from).min())
     };
