@@ -5,7 +5,7 @@ use crate::{Addr, plain};
 plain! {
 /// Canonical key: the two ends in sorted order (by address, then port), so both directions meet in one entry.
 /// For ICMP echo the client's port is the identifier and the server's port 0, so a request from the other side is
-/// another flow (advisory GHSA-c66w-hq56-4q97).
+/// another flow (advisory GHSA-c66w-hq56-4q97). For other ICMP messages the ports are 0x0100 and 0x0200 plus the type.
 pub struct FlowKey {
     /// The ends' addresses, the lower first.
     pub addr: [Addr; 2],

@@ -83,27 +83,29 @@ pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<FlowRef> {
 pub fn track<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let now = env.now();
     work.from = work.packet.flow_key(&mut work.key);
+    let mut replaces = false;
     if let Some(flow) = find(env, &work.key) {
         if !starts_over(&flow, &work.packet, work.from, now) {
             return known(env, flow, work, now);
         }
-        env.remove_flow(Table::Answered, &work.key);
-        env.remove_flow(Table::HalfOpen, &work.key);
+        replaces = true;
     }
-    fresh(env, work, now)
+    fresh(env, work, now, replaces)
 }
 
 /// Whether this packet opens a new connection although an entry is there: the entry has ended, or its *other* side
 /// opens one, which must not pass as a reply.
 #[inline(always)]
 fn starts_over(flow: &Flow, packet: &Packet, from: u32, now: u64) -> bool {
-    flow.expires < now || (packet.is_syn() && (closing(flow) || from != starter(flow)))
+    let other = from != starter(flow);
+    let asks = packet.is_echo() && !packet.is(packet::ECHO_REPLY);
+    flow.expires < now || (packet.is_syn() && (closing(flow) || other)) || (asks && other)
 }
 
 #[inline(always)]
 fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> Result<(), DropReason> {
     let reply = work.from != starter(&flow);
-    let epoch = env.epoch();
+    let epoch = work.epoch;
     let (from, to) = sides(work.from);
     let moved = flow.identity[from] != work.sender.identity || flow.identity[to] != work.receiver.identity;
     if flow.epoch != epoch || moved || flow.flags & DENIED != 0 {
@@ -132,23 +134,23 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
 }
 
 #[inline(always)]
-fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64) -> Result<(), DropReason> {
-    // Without an entry an echo reply is nobody's answer; policy sees it as what it is.
-    let reply = work.packet.is(packet::ECHO_REPLY);
-    ask(work, reply, true);
+fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64, replaces: bool) -> Result<(), DropReason> {
+    ask(work, false, true);
     env.part(Part::Decide, work)?;
-    let Work { flow, decision, packet, sender, receiver, from, .. } = &mut *work;
+    if replaces {
+        // Only now: what policy refuses must not end the flow of others.
+        env.remove_flow(Table::Answered, &work.key);
+    }
+    let Work { flow, decision, packet, sender, receiver, from, epoch, .. } = &mut *work;
     *flow = Flow::EMPTY;
-    let low_started = (*from == 0) != reply;
-    flow.flags = if low_started { LOW_STARTED } else { 0 };
-    flow.epoch = env.epoch();
+    flow.flags = if *from == 0 { LOW_STARTED } else { 0 };
+    flow.epoch = *epoch;
     flow.created = (now / SECOND) as u32;
     apply(flow, decision);
     learn(flow, *from, sender, receiver);
     update(flow, packet, *from, env.length(), now);
     env.put_flow(Table::HalfOpen, &work.key, &work.flow).map_err(|_| DropReason::CtInsertFailed)?;
     work.reason = TraceReason::New as u32;
-    work.decision.masquerade &= u32::from(!reply);
     work.report = 1;
     Ok(())
 }

@@ -42,10 +42,15 @@ fn from_pod<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 #[inline(always)]
 pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    // Parts of what arrives are none of our business, so only packets for pods are refused here.
-    let mut outcome = Ok(());
-    if env.part(Part::Parse, work).is_ok() && work.packet.frame == frame::IP {
-        outcome = from_netdev(env, work);
+    let mut outcome = env.part(Part::Parse, work);
+    if outcome.is_ok() {
+        if work.packet.frame == frame::IP {
+            outcome = from_netdev(env, work);
+        }
+    } else if env.local(&work.packet.destination).is_none() {
+        // Parts of what arrives are none of our business, so only packets for pods are refused here. Those are: the
+        // stack could put fragments together and forward the whole, past the checks of its source.
+        outcome = Ok(());
     }
     finish(env, work, outcome, false)
 }
@@ -158,8 +163,13 @@ fn fast<E: Env>(
     work: &mut Work,
     genuine: impl Fn(&E, &Flow, usize, &End) -> bool,
 ) -> Result<(), DropReason> {
+    work.epoch = env.epoch();
     let odd = if work.hop != 0 { LAST_HOP | FRAGMENT | ICMP_ERROR } else { FRAGMENT | ICMP_ERROR };
     if work.packet.flags & odd != 0 || work.packet.tcp & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
+        return Ok(());
+    }
+    // Echoes with identifier 0 have one key for both directions: which side may ask is the slow path's question.
+    if work.packet.source_port | work.packet.destination_port == 0 {
         return Ok(());
     }
     work.from = work.packet.flow_key(&mut work.key);
@@ -167,7 +177,7 @@ fn fast<E: Env>(
     let now = env.now();
     let live = flow.flags & (ANSWERED | DENIED | RESET | LOW_CLOSED | HIGH_CLOSED) == ANSWERED
         && flow.expires >= now;
-    if !live || flow.epoch != env.epoch() {
+    if !live || flow.epoch != work.epoch {
         return Ok(());
     }
     // Indices that the verifier sees to be 0 or 1.
@@ -216,9 +226,19 @@ fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     if env.part(Part::ParseInner, work).is_err() || !work.inner.source.same(&work.packet.destination) {
         return false;
     }
+    // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
+    let identity = work.sender.identity;
+    let cluster = identity >= identity::CLUSTER_MIN && !identity::is_local_scope(identity);
+    let pod = (work.sender.pod != 0 || cluster) && env.config().features & config::SOURCE_CHECK != 0;
+    if pod && !work.inner.destination.same(&work.packet.source) {
+        return false;
+    }
     work.inner.flow_key(&mut work.key);
     match find(env, &work.key) {
-        Some(flow) => flow.flags & DENIED == 0,
+        Some(flow) => {
+            let current = !pod || flow.epoch == work.epoch;
+            flow.flags & DENIED == 0 && flow.expires >= env.now() && current
+        }
         None => false,
     }
 }
@@ -284,6 +304,9 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
         work.sender.identity = entry.identity;
     }
     env.part(Part::Receiver, work)?;
+    if work.receiver.end.go != GO_POD {
+        return Err(DropReason::EndpointNotReady);
+    }
     slow(env, work)
 }
 
@@ -373,19 +396,6 @@ pub fn host_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
     if work.receiver.end.go != GO_POD && work.receiver.end.go != GO_TUNNEL {
         return Err(DropReason::Unroutable);
     }
-    let end = work.receiver.end;
-    let marked = env.mark();
-    if marked & mark::MAGIC_MASK == mark::IDENTITY {
-        // It went up the stack for its size or hop limit; it was a pod's, and its policy was enforced.
-        work.sender.identity = mark::carried(marked);
-        let identity = work.sender.identity;
-        return send(env, work, &end, identity);
-    }
-    if end.go == GO_TUNNEL {
-        // Other nodes know this one as a remote node.
-        work.sender.identity = identity::HOST;
-        return send(env, work, &end, identity::REMOTE_NODE);
-    }
     work.sender = Side::remote(world(env, &work.packet.source));
     if let Some(entry) = ipcache(env, &work.packet.source) {
         // What the node forwards for others keeps their identity.
@@ -395,5 +405,20 @@ pub fn host_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
             work.sender.end = End::going(GO_STACK);
         }
     }
-    slow(env, work)
+    let marked = env.mark();
+    if marked & mark::MAGIC_MASK == mark::IDENTITY {
+        // A pod's. It went up the stack for its size or hop limit, or to a port of this node that leads to another pod.
+        work.sender.identity = mark::carried(marked);
+    }
+    if work.receiver.end.go == GO_POD {
+        return slow(env, work);
+    }
+    let end = work.receiver.end;
+    let identity = match work.sender.identity {
+        // Other nodes know this one as a remote node.
+        identity::HOST => identity::REMOTE_NODE,
+        local if identity::is_local_scope(local) => world(env, &work.packet.source),
+        other => other,
+    };
+    send(env, work, &end, identity)
 }

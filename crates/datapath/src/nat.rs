@@ -42,8 +42,11 @@ pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             work.nat.used = now;
             env.put_nat(&out, &work.nat, false);
             // The table forgets the longest unused, and each half on its own: make the pair whole again.
-            let home = home(&work.packet, &work.nat);
-            env.put_nat(&back(&work.packet, &work.nat), &home, true);
+            let (home, answer) = (home(&work.packet, &work.nat), back(&work.packet, &work.nat));
+            if !env.put_nat(&answer, &home, true) && !leads(env, &answer, &home) {
+                // Another connection has taken the port in the meantime.
+                env.part(Part::Allocate, work)?;
+            }
         }
         None => env.part(Part::Allocate, work)?,
     }
@@ -61,6 +64,15 @@ fn back(packet: &Packet, value: &NatValue) -> NatKey {
         protocol: packet.protocol,
         direction: BACK,
         _pad: 0,
+    }
+}
+
+/// Whether answers with key `answer` go to `home`, or nowhere.
+#[inline(always)]
+fn leads<E: Env>(env: &E, answer: &NatKey, home: &NatValue) -> bool {
+    match env.nat(answer) {
+        Some(value) => value.addr.same(&home.addr) && value.port == home.port,
+        None => true,
     }
 }
 

@@ -188,7 +188,7 @@ fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
         let id = u32::from(env.u16_at(at + 4)?);
         return fragmented(env, out, id, fragment & 0x1fff == 0, outermost);
     }
-    transport(env, out)
+    transport(env, out, outermost)
 }
 
 #[inline(always)]
@@ -232,7 +232,7 @@ fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
             _ => {
                 out.protocol = next;
                 out.l4 = l4;
-                return transport(env, out);
+                return transport(env, out, outermost);
             }
         }
         extensions += 1;
@@ -259,7 +259,7 @@ fn fragmented<E: Env>(
         _pad: [0; 3],
     };
     if first {
-        transport(env, out)?;
+        transport(env, out, outermost)?;
         // What an ICMP error quotes is the sender's word: it must not name ports for real fragments.
         if outermost {
             env.put_fragment(
@@ -273,18 +273,49 @@ fn fragmented<E: Env>(
     let ports = env.fragment(&key).ok_or(DropReason::FirstFragmentMissing)?;
     out.source_port = ports.source;
     out.destination_port = ports.destination;
+    match out.protocol {
+        protocol::ICMP => icmp_type_of(out, 8, 0),
+        protocol::ICMPV6 => icmp_type_of(out, 128, 129),
+        _ => {}
+    }
     Ok(())
 }
 
+/// The type that the ports of a later fragment stand for, see [`icmp`].
 #[inline(always)]
-fn transport<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
+fn icmp_type_of(out: &mut Packet, request: u8, reply: u8) {
+    if out.destination_port == 0 {
+        out.icmp_type = request;
+    } else if out.source_port == 0 {
+        out.icmp_type = reply;
+        out.flags |= ECHO_REPLY;
+    } else {
+        out.icmp_type = u16::from_be(out.source_port) as u8;
+    }
+}
+
+/// The ports that stand for an ICMP message other than echo in the key of its flow: every type is a flow of its own,
+/// and each way another, so that what policy said of one type holds for no other. Never 0, as one of an echo's is.
+#[inline(always)]
+pub const fn icmp_ports(kind: u8) -> (u16, u16) {
+    let kind = kind as u16;
+    ((0x0100 | kind).to_be(), (0x0200 | kind).to_be())
+}
+
+#[inline(always)]
+fn transport<E: Env>(env: &mut E, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
     out.tcp = 0;
     out.icmp_type = 0;
     match out.protocol {
         protocol::TCP => {
             ports(env, out)?;
-            // Absent in the eight bytes that an ICMP error quotes.
-            out.tcp = env.u8_at(out.l4 + 13).unwrap_or(0);
+            out.tcp = match env.u8_at(out.l4 + 13) {
+                Ok(flags) => flags,
+                // An opening must not hide its flags in a later fragment (RFC 1858 §3).
+                Err(_) if outermost => return Err(DropReason::CtInvalidHeader),
+                // Absent in the eight bytes that an ICMP error quotes.
+                Err(_) => 0,
+            };
             Ok(())
         }
         protocol::UDP | protocol::SCTP => ports(env, out),
@@ -303,7 +334,8 @@ fn ports<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The identifier stands in the client's place, so that a request of the other side is another flow.
+/// An echo's identifier stands in the client's place, so that a request of the other side is another flow; other messages
+/// have the ports of [`icmp_ports`].
 #[inline(always)]
 fn icmp<E: Env>(
     env: &mut E,
@@ -313,12 +345,13 @@ fn icmp<E: Env>(
     is_error: impl Fn(u8) -> bool,
 ) -> Result<(), DropReason> {
     out.icmp_type = env.u8_at(out.l4).map_err(|_| DropReason::CtInvalidHeader)?;
-    out.source_port = 0;
-    out.destination_port = 0;
+    (out.source_port, out.destination_port) = icmp_ports(out.icmp_type);
     if out.icmp_type == request {
+        out.destination_port = 0;
         out.source_port = env.u16_at(out.l4 + 4).map_err(|_| DropReason::CtInvalidHeader)?;
     } else if out.icmp_type == reply {
         out.flags |= ECHO_REPLY;
+        out.source_port = 0;
         out.destination_port = env.u16_at(out.l4 + 4).map_err(|_| DropReason::CtInvalidHeader)?;
     } else if is_error(out.icmp_type) {
         out.flags |= ICMP_ERROR;

@@ -47,9 +47,9 @@ impl Service {
     #[inline(always)]
     pub fn of(packet: &Packet, reply: bool) -> Service {
         let port = match packet.protocol {
-            // The request's type names the service, whichever way this packet goes.
-            protocol::ICMP if packet.is_echo() => 8_u16.to_be(),
-            protocol::ICMPV6 if packet.is_echo() => 128_u16.to_be(),
+            // The request's type names the service; a reply that nobody asked for is its sender's own message.
+            protocol::ICMP if reply && packet.is_echo() => 8_u16.to_be(),
+            protocol::ICMPV6 if reply && packet.is_echo() => 128_u16.to_be(),
             protocol::ICMP | protocol::ICMPV6 => u16::from(packet.icmp_type).to_be(),
             _ if reply => packet.source_port,
             _ => packet.destination_port,

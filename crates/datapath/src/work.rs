@@ -19,6 +19,8 @@ pub struct Work {
     pub key: FlowKey,
     /// The side of `key` that sent the packet, 0 or 1.
     pub from: u32,
+    /// The generation when the packet came, before anything was looked up: what is decided holds for no later one.
+    pub epoch: u32,
     /// What policy is asked about the flow, and what it answered.
     pub decision: Decision,
     /// Who sent the packet.
@@ -75,6 +77,7 @@ impl Work {
             inner: Packet::EMPTY,
             key: FlowKey { addr: [Addr::UNSPECIFIED; 2], port: [0; 2], protocol: 0, _pad: [0; 3] },
             from: 0,
+            epoch: 0,
             decision: Decision { reply: 0, report: 0, egress: 0, cookie: [0; 2], audited: 0, masquerade: 0 },
             sender: Side::remote(0),
             receiver: Side::remote(0),
@@ -97,6 +100,7 @@ impl Work {
     pub fn reset(&mut self) {
         self.packet.flags = 0;
         self.packet.frame = 0;
+        self.packet.destination = Addr::UNSPECIFIED;
         self.decision.masquerade = 0;
         self.sender = Side::remote(0);
         self.receiver = Side::remote(0);

@@ -63,6 +63,9 @@ pub struct Node {
     pub counters: HashMap<(u8, bool), (u64, u64)>,
     /// State of the random number generator.
     pub seed: u32,
+    /// A writer on another CPU raises the generation whenever a policy was read.
+    #[cfg(test)]
+    pub(crate) writer: Option<std::cell::Cell<u32>>,
     pub(crate) work: Work,
     /// Entries removed during a run: the kernel keeps them readable until the run is over, and so do we.
     pub(crate) removed: Vec<Box<Flow>>,

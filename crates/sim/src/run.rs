@@ -189,6 +189,10 @@ impl Env for World<'_> {
     }
 
     fn epoch(&self) -> u32 {
+        #[cfg(test)]
+        if let Some(raised) = &self.node.writer {
+            return self.node.epoch + raised.get();
+        }
         self.node.epoch
     }
     fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
@@ -208,6 +212,10 @@ impl Env for World<'_> {
         self.node.never_masqueraded.iter().any(|(base, len)| addr.within(base, *len))
     }
     fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
+        #[cfg(test)]
+        if let Some(raised) = &self.node.writer {
+            raised.set(raised.get() + 1);
+        }
         self.node.policies.get(&slot)?.lookup(key)
     }
 

@@ -1,3 +1,4 @@
+mod bypass;
 mod forgery;
 mod forwarding;
 mod icmp;

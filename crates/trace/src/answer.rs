@@ -6,7 +6,7 @@ use abi::event::{AUDITED, EGRESS};
 use abi::flow::AUDITED as FLOW_AUDITED;
 use abi::{DropReason, Event, EventKind, Flow, TraceReason};
 use api::policy::{Decision, Trace, TraceEnd};
-use datapath::packet::{L3, protocol};
+use datapath::packet::L3;
 use datapath::policy::matched;
 use datapath::{Action, Verdict};
 use sim::{Node, Outcome, Program, Sent};
@@ -224,7 +224,7 @@ fn decisions(node: &Node, prepared: &Prepared, seen: &Seen) -> Vec<Decision> {
     let mut decisions = Vec::new();
     let sender = prepared.source.endpoint();
     let receiver = prepared.destination.endpoint();
-    let (client, server) = if is_reply(prepared, seen) { (receiver, sender) } else { (sender, receiver) };
+    let (client, server) = if is_reply(seen) { (receiver, sender) } else { (sender, receiver) };
     if client == server {
         return decisions;
     }
@@ -247,13 +247,11 @@ fn decisions(node: &Node, prepared: &Prepared, seen: &Seen) -> Vec<Decision> {
 }
 
 /// Whether the packet travels from the service to its client.
-fn is_reply(prepared: &Prepared, seen: &Seen) -> bool {
+fn is_reply(seen: &Seen) -> bool {
     const REPLY: u8 = TraceReason::Reply as u8;
-    let asked = &prepared.question;
-    let echo_reply = matches!((asked.protocol, asked.port), (protocol::ICMP, 0) | (protocol::ICMPV6, 129));
     match (seen.passed, seen.verdicts.first()) {
         (_, Some(verdict)) => verdict.reason == REPLY,
-        (Some(reason), None) => reason == REPLY || (reason == TraceReason::New as u8 && echo_reply),
+        (Some(reason), None) => reason == REPLY,
         (None, None) => false,
     }
 }
@@ -323,10 +321,7 @@ fn elsewhere(prepared: &Prepared, verdict: Result<Verdict, DropReason>) -> Strin
         return format!("the egress policy of {} was asked before", of(source, question.source));
     }
     if destination.is_remote_pod() {
-        return format!(
-            "the ingress policy of {} has yet to be asked",
-            of(destination, question.destination)
-        );
+        return format!("the ingress policy of {} has yet to be asked", of(destination, question.destination));
     }
     String::new()
 }

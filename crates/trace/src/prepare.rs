@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use abi::{Addr, FlowKey, PodFacts, identity};
 use datapath::TunnelKey;
-use datapath::packet::{Packet, protocol, tcp};
+use datapath::packet::{Packet, icmp_ports, protocol, tcp};
 use sim::frame::{Spec, build};
 use sim::{Node, Program, Sent};
 
@@ -30,16 +30,16 @@ impl Question {
     /// The flow that the packet belongs to.
     pub(crate) fn flow_key(&self) -> FlowKey {
         let (source_port, destination_port) = match (self.protocol, self.port) {
-            (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => (self.source_port, 0),
-            (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => (0, self.source_port),
-            (protocol::ICMP | protocol::ICMPV6, _) => (0, 0),
-            _ => (self.source_port, self.port),
+            (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => (self.source_port.to_be(), 0),
+            (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => (0, self.source_port.to_be()),
+            (protocol::ICMP | protocol::ICMPV6, kind) => icmp_ports(kind as u8),
+            _ => (self.source_port.to_be(), self.port.to_be()),
         };
         let mut packet = Packet::EMPTY;
         packet.source = self.source.into();
         packet.destination = self.destination.into();
-        packet.source_port = source_port.to_be();
-        packet.destination_port = destination_port.to_be();
+        packet.source_port = source_port;
+        packet.destination_port = destination_port;
         packet.protocol = self.protocol;
         let mut key = FlowKey::default();
         packet.flow_key(&mut key);
