@@ -157,6 +157,25 @@ impl Figures {
         self.write()
     }
 
+    /// Takes over what an earlier run's file says of the figures whose names begin with one of `prefixes`.
+    pub(crate) fn keep(&mut self, prefixes: &[&str]) -> Result<()> {
+        let text = std::fs::read(&self.path).unwrap_or_default();
+        let earlier: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let none = Vec::new();
+        let earlier = earlier["figures"].as_array().unwrap_or(&none);
+        let ours = |f: &&mut Figure| prefixes.iter().any(|prefix| f.name.starts_with(prefix));
+        for figure in self.figures.iter_mut().filter(ours) {
+            let Some(old) = earlier.iter().find(|old| old["name"] == figure.name.as_str()) else { continue };
+            let pair = |name: &str| Some([old[name][0].as_f64()?, old[name][1].as_f64()?]);
+            figure.value = old["value"].as_f64();
+            figure.samples = old["samples"].as_u64().unwrap_or_default() as usize;
+            (figure.interval, figure.of) = (pair("interval"), pair("of"));
+            figure.noise = old["noise"].as_f64();
+            figure.reason = Some("of an earlier run".to_owned());
+        }
+        Ok(())
+    }
+
     /// Writes the file as it stands.
     pub(crate) fn write(&self) -> Result<()> {
         if let Some(folder) = self.path.parent() {
@@ -236,7 +255,11 @@ mod tests {
     use super::*;
 
     fn figures() -> Figures {
-        let path = std::env::temp_dir().join(format!("axoneme-figures-{}.json", std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "axoneme-figures-{}-{:?}.json",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         Figures::new(
             path,
             vec![Figure::lower("a.x", "ns").goal(100.0), Figure::higher("b.y", "ratio").goal(1.05)],
@@ -257,6 +280,18 @@ mod tests {
         assert_eq!(all["figures"][1]["better"], "higher");
         assert_eq!(all["figures"][1]["samples"], 3);
         assert!(figures.set("c", 1.0, 1).is_err());
+    }
+
+    #[test]
+    fn a_part_left_out_keeps_what_an_earlier_run_said() {
+        let mut earlier = figures();
+        earlier.set_ratio("b.y", &[11.0, 12.0], &[10.0, 10.0]).expect("written");
+        let mut later = Figures::new(earlier.path.clone(), earlier.figures.clone());
+        later.figures[1] = Figure::higher("b.y", "ratio").goal(1.05);
+        later.keep(&["b."]).expect("read");
+        let _ = std::fs::remove_file(&later.path);
+        assert_eq!((later.figures[1].value, later.figures[1].samples), (earlier.figures[1].value, 2));
+        assert_eq!(later.figures[0].value, None);
     }
 
     #[test]

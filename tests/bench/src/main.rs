@@ -36,7 +36,7 @@ enum Bench {
 
 #[derive(Args)]
 struct PodPath {
-    /// Only these parts; figures of the others are there without a value
+    /// Only these parts; figures of the others are taken from the file of an earlier run
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
     /// Few rounds: to see that everything works
@@ -118,11 +118,13 @@ fn pod_path(wish: &PodPath) -> Result<()> {
     );
     let path = root().join("target/bench/pod-path.json");
     let mut figures = Figures::new(path, ALL.iter().flat_map(|part| part.figures()).collect());
-    for part in ALL {
-        if !wish.only.is_empty() && !wish.only.contains(part) {
-            figures.give_up(part.prefixes(), "left out by --only")?;
-            continue;
-        }
+    let (wanted, others): (Vec<Part>, Vec<Part>) =
+        ALL.iter().partition(|part| wish.only.is_empty() || wish.only.contains(part));
+    for part in others {
+        figures.keep(part.prefixes())?;
+        figures.give_up(part.prefixes(), "left out by --only")?;
+    }
+    for part in wanted {
         eprintln!("{part:?}:");
         if let Err(error) = part.measure(&mut figures, wish.quick) {
             let reason = format!("{error:#}");

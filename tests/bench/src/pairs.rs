@@ -15,8 +15,8 @@ use crate::lab::Lab;
 /// Prefixes of the figures of this part.
 pub(crate) const PREFIXES: &[&str] = &["pods."];
 
-/// The image of the tests, without a host: it is loaded from an archive.
-const IMAGE: &str = "axoneme/test:dev";
+/// The image of the tests; the lab loads it from an archive.
+const IMAGE: &str = "localhost/axoneme/test:dev";
 /// Served by a thread each; one connection after the other; open but denied by policy.
 const ECHO: u16 = 80;
 const INLINE: u16 = 81;
