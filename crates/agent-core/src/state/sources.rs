@@ -140,7 +140,12 @@ impl State {
                 self.conditions.remove(old);
             }
             if let Some(object) = object {
+                // What cannot be applied opens nothing: the rules before it stay in force.
+                let stays = object.refused.is_some() && before.get(&key) == Some(&object.origin);
                 self.conditions.set(object.origin.clone(), Condition { refused: object.refused });
+                if stays {
+                    continue;
+                }
                 let update = self.engine.apply(object.origin, object.rules);
                 self.take(update, now);
             }
