@@ -124,7 +124,7 @@ impl Kernel {
         self.advance(revision);
         let changed = self.write(now) || edited;
         for leaving in leaving {
-            self.leave(leaving, now);
+            self.leave(leaving, state);
         }
         self.retire(now);
         if !self.primed {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::PolicyEntry;
+use abi::{PodFacts, PolicyEntry};
 use agent_core::State;
 use loader::{PolicyContent, PolicyTrieKey};
 use policy::{PolicyTable, TableDelta, TableId, TableKey};
@@ -25,6 +25,11 @@ fn trie_key(key: &TableKey) -> PolicyTrieKey {
 /// A table in the kernel's form.
 fn content(table: &PolicyTable) -> PolicyContent {
     table.entries.iter().map(|(key, entry)| (trie_key(key), *entry)).collect()
+}
+
+/// Whether a row names the slot.
+fn names<'a>(rows: impl IntoIterator<Item = &'a PodFacts>, slot: u32) -> bool {
+    rows.into_iter().any(|row| row.policy == slot)
 }
 
 impl Kernel {
@@ -60,28 +65,35 @@ impl Kernel {
     }
 
     /// Deletes what no address and no pod leads to any more.
-    pub(super) fn leave(&mut self, leaving: Leaving, now: Duration) {
+    pub(super) fn leave(&mut self, leaving: Leaving, state: &State) {
         match leaving {
             Leaving::Table(id) => {
                 self.unpublished.remove(&id);
-                if let Some(slot) = self.slots.remove(&id) {
-                    self.tables.release(slot, now);
-                }
+                // Pods whose new table could not be written still use it.
+                self.retired.extend(self.slots.remove(&id));
             }
             Leaving::Entries(id, deletes) => {
                 let Some(slot) = self.slots.get(&id).copied() else { return };
                 if let Err(error) = self.tables.edit(slot, &[], &deletes) {
+                    // What stays would allow whoever gets the identity's number next.
                     let error = crate::text(&error);
-                    tracing::warn!(table = id.0, error, "entries of a policy table cannot be deleted");
+                    tracing::warn!(table = id.0, error, "entries of a policy table cannot be deleted; writing it anew");
+                    self.republish(id, state);
                 }
             }
         }
     }
 
-    /// Lets the slots rest that pods have moved away from.
+    /// Lets the slots rest that pods have moved away from. One that a pod's row still names waits: recycled, it would give
+    /// that pod the policy of another.
     pub(super) fn retire(&mut self, now: Duration) {
+        let settled = self.pods.pending() == 0;
         for slot in std::mem::take(&mut self.retired) {
-            self.tables.release(slot, now);
+            if settled && !names(self.pods.desired().values(), slot) {
+                self.tables.release(slot, now);
+            } else {
+                self.retired.push(slot);
+            }
         }
     }
 
@@ -98,5 +110,17 @@ impl Kernel {
             _ => {}
         }
         self.place_users(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_named_by_any_row_that_has_it() {
+        let row = |policy| PodFacts { policy, ..PodFacts::default() };
+        assert!(names(&[row(3), row(7)], 7));
+        assert!(!names(&[row(3), row(7)], 8) && !names(&[], 3));
     }
 }
