@@ -60,6 +60,16 @@ pub(crate) fn probe() -> String {
 impl Cluster {
     /// Two dual-stack nodes with the chart.
     pub(crate) fn up(name: &'static str, routing: Routing) -> Result<Cluster> {
+        let values = [
+            "ipv6.enabled=true",
+            "ipam.operator.clusterPoolIPv4PodCIDRList={10.244.0.0/16}",
+            "ipam.operator.clusterPoolIPv6PodCIDRList={fd00:10:244::/104}",
+        ];
+        Cluster::with(name, &["--nodes", "2", "--ipv6"], &[&values, routing.values()].concat())
+    }
+
+    /// Machines and Helm values of one's own.
+    pub(crate) fn with(name: &'static str, machines: &[&str], values: &[&str]) -> Result<Cluster> {
         let name = std::env::var("AXONEME_LAB_NAME").unwrap_or_else(|_| name.to_owned());
         let cluster = Cluster { name };
         if std::env::var_os("AXONEME_KEEP_LAB").is_some() && cluster.lab(&["status"]).is_ok() {
@@ -67,15 +77,9 @@ impl Cluster {
             return Ok(cluster);
         }
         cluster.lab(&["down"]).context("removing what an earlier run left")?;
-        let mut up = cluster.command(&["up", "--nodes", "2", "--ipv6", "--no-dns"]);
-        for value in [
-            "ipv6.enabled=true",
-            "ipam.operator.clusterPoolIPv4PodCIDRList={10.244.0.0/16}",
-            "ipam.operator.clusterPoolIPv6PodCIDRList={fd00:10:244::/104}",
-        ] {
-            up.args(["--set", value]);
-        }
-        for value in routing.values() {
+        let mut up = cluster.command(&["up", "--no-dns"]);
+        up.args(machines);
+        for value in values {
             up.args(["--set", value]);
         }
         let status = up.status().context("starting the lab")?;
@@ -129,6 +133,15 @@ impl Cluster {
         self.kubectl(&[&["exec", "-n", "kube-system", &pod, "-c", "cilium-agent", "--"], args].concat())
     }
 
+    /// The agent's log on a node, with that of the container before the one that runs.
+    pub(crate) fn agent_log(&self, node: &str) -> Result<String> {
+        let pod = self.agent_pod(node)?;
+        let args = ["logs", "-n", "kube-system", &pod, "-c", "cilium-agent"];
+        let now = self.kubectl(&args)?;
+        let before = self.kubectl(&[&args[..], &["--previous"]].concat()).unwrap_or_default();
+        Ok(before + &now)
+    }
+
     fn agent_pod(&self, node: &str) -> Result<String> {
         let field = format!("spec.nodeName={node}");
         let args = [
@@ -165,10 +178,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::env::var_os("AXONEME_KEEP_LAB").is_none() {
-            if let Err(error) = self.lab(&["down"]) {
-                eprintln!("{error}; `make lab-down` removes what is left");
-            }
+        if std::env::var_os("AXONEME_KEEP_LAB").is_none()
+            && let Err(error) = self.lab(&["down"])
+        {
+            eprintln!("{error}; `make lab-down` removes what is left");
         }
     }
 }

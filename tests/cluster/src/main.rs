@@ -4,6 +4,7 @@
 
 mod cluster;
 mod connectivity;
+mod faults;
 mod manifests;
 mod report;
 mod restart;
@@ -32,6 +33,12 @@ enum What {
         #[arg(long, default_value_t = 10)]
         kills: u32,
     },
+    /// Do what may go wrong on purpose: broken objects and files, an absent API server, hostile pods, careless administrators
+    Faults {
+        /// Only these
+        #[arg(value_enum)]
+        parts: Vec<faults::Part>,
+    },
     /// Kill the agent at random moments under open connections, new connections and a denied canary
     Kill {
         /// How often
@@ -52,11 +59,20 @@ fn main() -> Result<()> {
             let cluster = Cluster::up("citest", Routing::Native)?;
             connectivity::run(&cluster, &mut report)?;
             rules::run(&cluster, &mut report)?;
+            faults::run(&cluster, &[], &mut report)?;
             restart::run(&cluster, kills, &mut report)?;
             drop(cluster);
             let cluster = Cluster::up("citest", Routing::Tunnel)?;
             connectivity::run(&cluster, &mut report)?;
             restart::run(&cluster, kills.div_ceil(2), &mut report)?;
+            drop(cluster);
+            faults::exhausted_pool(&mut report)?;
+        }
+        What::Faults { parts } => {
+            faults::run(&Cluster::up("faults", Routing::Native)?, &parts, &mut report)?;
+            if parts.is_empty() {
+                faults::exhausted_pool(&mut report)?;
+            }
         }
         What::Kill { times } => restart::run(&Cluster::up("kill", Routing::Native)?, times, &mut report)?,
     }

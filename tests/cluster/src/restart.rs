@@ -119,12 +119,12 @@ fn settled(cluster: &Cluster, report: &mut Report) -> Result<()> {
 }
 
 /// The JSON that a load prints at its end.
-fn account(child: Child) -> Result<Value> {
+pub(crate) fn account(child: Child) -> Result<Value> {
     let (_, text) = finished(child)?;
     let line = text.lines().rev().find(|line| line.starts_with('{')).unwrap_or("{}");
     serde_json::from_str(line).with_context(|| format!("reading the account of a load: {text}"))
 }
 
-fn outcomes(account: &Value) -> (u64, u64) {
+pub(crate) fn outcomes(account: &Value) -> (u64, u64) {
     (account["attempts"].as_u64().unwrap_or(0), account["outcomes"]["ok"].as_u64().unwrap_or(0))
 }

@@ -127,7 +127,7 @@ fn expect_address(
 }
 
 /// Asks until the answer is `wanted` or patience ends; gives the last answer.
-fn until(mut ask: impl FnMut() -> Result<String>, wanted: &str) -> Result<String> {
+pub(crate) fn until(mut ask: impl FnMut() -> Result<String>, wanted: &str) -> Result<String> {
     let start = Instant::now();
     loop {
         let seen = ask()?;

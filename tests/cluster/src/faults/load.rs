@@ -1,0 +1,58 @@
+//! Connections, open and new, that have to survive what happens meanwhile.
+
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::Scene;
+use crate::cluster::probe;
+use crate::report::Report;
+use crate::restart::{account, outcomes};
+
+/// Longer than a lost packet takes to be sent again, twice: what counts is that nothing ends.
+const TIMEOUT: &str = "5000";
+
+/// Running traffic on one node and across nodes, both families.
+pub(super) struct Load {
+    held: Vec<(String, Child)>,
+    opened: Vec<(String, Child)>,
+}
+
+impl Load {
+    /// Starts traffic for `seconds`.
+    pub(super) fn start(scene: &Scene<'_>, seconds: u64) -> Result<Load> {
+        let (tool, seconds) = (probe(), seconds.to_string());
+        let start = |what: &str, to: &str| -> Result<Child> {
+            let ask =
+                [tool.as_str(), what, to, "--seconds", &seconds, "--timeout", TIMEOUT, "--interval", "20"];
+            let mut command = scene.cluster.command(&[&scene.left.enter(), ask.as_slice()].concat());
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
+        };
+        let mut load = Load { held: Vec::new(), opened: Vec::new() };
+        for (to, how) in [(scene.near, "same node"), (scene.right, "across nodes")] {
+            for target in to.sockets(80) {
+                load.held.push((format!("{how} {target}"), start("hold", &target)?));
+            }
+            load.opened.push((how.to_owned(), start("flood", &to.socket(80))?));
+        }
+        Ok(load)
+    }
+
+    /// Waits for the end and reports what broke: nothing should.
+    pub(super) fn finish(self, name: &str, report: &mut Report) -> Result<()> {
+        for (how, child) in self.held {
+            let account = account(child)?;
+            let broken: u64 =
+                ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum();
+            let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
+            let seen = if alive { broken.to_string() } else { "no traffic".to_owned() };
+            report.check(name, &format!("open connections broken, {how}"), "0", &seen);
+        }
+        for (how, child) in self.opened {
+            let (attempts, ok) = outcomes(&account(child)?);
+            let seen = if attempts == 0 { "no attempts".to_owned() } else { (attempts - ok).to_string() };
+            report.check(name, &format!("new connections failed of {attempts}, {how}"), "0", &seen);
+        }
+        Ok(())
+    }
+}
