@@ -259,15 +259,16 @@ impl Kernel {
         self.attach(Owner::Device(name.to_owned()), program, ifindex, hook)
     }
 
-    /// Removes links of pods and devices that are not among ours any more.
+    /// Removes links of pods whose device is gone, and of devices that are not among ours any more.
     pub(crate) fn sweep_links(&self, state: &State) {
         let listed = match self.links.list() {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!(error = %crate::text(&error), "cannot list the links"),
         };
-        for (key, _) in listed {
+        for (key, place) in listed {
             let ours = match &key.owner {
-                Owner::Endpoint(id) => id.parse().is_ok_and(|id| state.endpoint(id).is_some()),
+                // Without a row the program drops what the pod sends; without the program nothing would.
+                Owner::Endpoint(id) => place.ifindex != 0 || id.parse().is_ok_and(|id| state.endpoint(id).is_some()),
                 Owner::Device(name) => self.devices.all().any(|d| d.name == *name),
             };
             if !ours {
