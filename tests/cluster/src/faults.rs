@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Network,
     /// Corrupt file, second agent, API server away
     Control,
+    /// A pool without room, in a cluster of its own
+    Pool,
 }
 
 /// Runs the scenarios, or those of some parts.
@@ -62,6 +64,8 @@ pub(crate) fn run(cluster: &Cluster, parts: &[Part], report: &mut Report) -> Res
             Part::Hostile => hostile::run(&scene, report)?,
             Part::Network => network::run(&scene, report)?,
             Part::Control => control::run(&scene, report)?,
+            // It needs another cluster, for which this one has to go first.
+            Part::Pool => {}
         }
     }
     cluster

@@ -30,7 +30,9 @@ impl Kernel {
         }
         match self.devices.repair(&mut self.netlink) {
             Ok(repaired) if repaired.is_empty() => {}
-            Ok(repaired) => tracing::warn!(repaired = repaired.join(", "), "somebody changed cilium_host; put back"),
+            Ok(repaired) => {
+                tracing::warn!(repaired = repaired.join(", "), "somebody changed cilium_host; put back")
+            }
             Err(error) => tracing::error!(error = format!("{error:#}"), "cilium_host cannot be put right"),
         }
         match self.routes.compare(&mut RouteTarget(&mut self.netlink), |_, _| true) {
@@ -93,6 +95,10 @@ fn report(owner: &str, result: Result<Change>) {
     match result {
         Ok(Change::Nothing) => {}
         Ok(change) => tracing::warn!(owner, ?change, "somebody removed or changed a link of ours; put back"),
-        Err(error) => tracing::error!(owner, error = format!("{error:#}"), "a program is missing on its device and cannot be attached"),
+        Err(error) => tracing::error!(
+            owner,
+            error = format!("{error:#}"),
+            "a program is missing on its device and cannot be attached"
+        ),
     }
 }

@@ -87,7 +87,10 @@ pub(crate) async fn run(
     devices: BTreeSet<u32>,
 ) -> Result<()> {
     let fd = rustix::io::dup(&subscription).context("cannot watch the network")?;
-    #[expect(deprecated, reason = "the replacement is unsafe for types that might close their descriptor; OwnedFd does not")]
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe for types that might close their descriptor; OwnedFd does not"
+    )]
     let readable = AsyncFd::new(fd).context("cannot watch the network")?;
     let mut check = tokio::time::interval(LINK_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,7 +112,9 @@ pub(crate) async fn run(
         for index in burst.gone.intersection(&devices) {
             // A bridge that loses a port sends the same message.
             if netlink.find_link_by_index(*index)?.is_none() {
-                bail!("a device that carries this node's programs (index {index}) was removed: the agent has to start anew");
+                bail!(
+                    "a device that carries this node's programs (index {index}) was removed: the agent has to start anew"
+                );
             }
         }
         answer(burst, &mut netlink, &handle).await?;
@@ -140,7 +145,11 @@ async fn answer(burst: Burst, netlink: &mut Netlink, handle: &Handle) -> Result<
         .ask(move |owner| {
             for index in gone {
                 if let Some(id) = owner.state.remove_link(index) {
-                    tracing::info!(endpoint = id, interface = index, "the device of a pod is gone, and its endpoint with it");
+                    tracing::info!(
+                        endpoint = id,
+                        interface = index,
+                        "the device of a pod is gone, and its endpoint with it"
+                    );
                 }
             }
             if routes {
