@@ -52,7 +52,9 @@ pub fn passed<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 #[inline(always)]
 pub fn dropped<E: Env>(env: &mut E, work: &mut Work, reason: DropReason, egress: bool) {
     env.count(reason as u8, egress);
-    if env.monitor() == 0 {
+    // Every stack looks for routers and tells its multicast groups; counted, but no news.
+    let chatter = matches!(work.packet.icmp_type, 131 | 132 | 133 | 143);
+    if env.monitor() == 0 || (chatter && matches!(reason, DropReason::ForbiddenIcmp6)) {
         return;
     }
     start(work, EventKind::Drop);

@@ -101,7 +101,7 @@ pub(crate) const fn word(reached: bool) -> &'static str {
 
 /// The lines of `hubble observe` that tell most: verdicts first, at most `most`.
 pub(crate) fn telling(flows: &str, most: usize) -> String {
-    let is_verdict = |line: &&str| line.contains("policy-verdict") || line.contains("DROPPED");
+    let is_verdict = |line: &&str| line.contains("policy-verdict") || line.contains("Policy denied");
     let verdicts = flows.lines().filter(is_verdict);
     let others = flows.lines().filter(|line| !is_verdict(line));
     verdicts.take(most * 2 / 3).chain(others.take(most / 3)).collect::<Vec<_>>().join("\n")

@@ -116,3 +116,16 @@ fn broken_headers_are_refused_and_counted() {
         assert!(out.verdict.is_err() || length > 34 + 13, "cut at {length}");
     }
 }
+
+#[test]
+fn the_chatter_of_ipv6_stacks_is_counted_and_no_news() {
+    let mut node = node(false);
+    let mut solicit = spec("fd00:10:244:1::10", "fd00:10:244:1::11", protocol::ICMPV6, 0, 0, 133);
+    solicit.hops = 255;
+    assert_eq!(from_pod(&mut node, A, &solicit).verdict, Err(ForbiddenIcmp6));
+    assert_eq!((node.counted(176), node.events.len()), (1, 0));
+    let mut advertise = solicit;
+    advertise.flags = 134;
+    assert_eq!(from_pod(&mut node, A, &advertise).verdict, Err(ForbiddenIcmp6));
+    assert_eq!((node.counted(176), node.events.len()), (2, 1), "playing the router is news");
+}
