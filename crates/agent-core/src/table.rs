@@ -38,6 +38,13 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
         }
     }
 
+    /// Counts a row as changed although it is not: somebody else took it away outside.
+    pub fn touch(&mut self, key: &K) {
+        if self.rows.contains_key(key) {
+            self.touched.insert(key.clone());
+        }
+    }
+
     /// Makes the table hold exactly `rows`.
     pub fn replace(&mut self, rows: BTreeMap<K, V>) {
         let gone: Vec<K> = self.rows.keys().filter(|k| !rows.contains_key(k)).cloned().collect();

@@ -90,6 +90,9 @@ struct Expectation {
     routes: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     objects: Option<Vec<String>>,
+    /// Pods whose objects the step before wrote or removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     conditions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -245,6 +248,10 @@ impl World {
                     let enforced = (o.enforced_ingress, o.enforced_egress);
                     format!("{} identity {} {} enforced {enforced:?}", o.pod, o.identity, o.phase.name())
                 }))
+            }),
+            told: pick(&wanted.told, &|| {
+                let told = self.last.endpoints.iter();
+                sorted(told.map(|(pod, object)| format!("{pod}{}", if object.is_some() { "" } else { " removed" })))
             }),
             conditions: pick(&wanted.conditions, &|| {
                 let rows = self.state.conditions().rows().iter();

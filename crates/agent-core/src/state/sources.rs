@@ -81,7 +81,15 @@ impl State {
                 self.ipcache.claim(address, Source::Pod, claim);
             }
             let (identity, ports) = remote.map_or((UNKNOWN, Vec::new()), |e| (e.identity, e.named_ports));
-            self.set_ports(key, identity, ports);
+            // The names of an own pod's ports come from its specification.
+            if !self.endpoints.values().any(|e| e.spec.pod == *key) {
+                self.set_ports(key, identity, ports);
+            }
+            // Somebody removed the object of a pod that lives on: without it other nodes take the pod for the world.
+            let lives = self.pods.get(key).is_some_and(|pod| !pod.finished);
+            if lives && self.remote.get(key).is_none() {
+                self.objects.touch(key);
+            }
         }
     }
 
