@@ -76,7 +76,11 @@ fn main() -> Result<()> {
                 faults::exhausted_pool(&mut report)?;
             }
         }
-        What::Kill { times } => restart::run(&Cluster::up("kill", Routing::Native)?, times, &mut report)?,
+        What::Kill { times } => {
+            let cluster = Cluster::up("kill", Routing::Native)?;
+            connectivity::run(&cluster, &mut report)?;
+            restart::run(&cluster, times, &mut report)?;
+        }
     }
     report.finish();
     ensure!(report.failed() == 0, "{} checks did not come out as expected", report.failed());
