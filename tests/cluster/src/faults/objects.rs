@@ -49,7 +49,7 @@ fn broken() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("no-direction", json!({ "endpointSelector": {} }), "spec"),
         ("no-subject", json!({ "egress": [{}] }), "spec"),
-        ("misspelt", egress(json!({ "toEndpoint": [{}] })), "egress[0].toEndpoint"),
+        ("misspelt", egress(json!({ "toEndpoint": [{}] })), "unknown field \"toEndpoint\""),
         ("combined", egress(json!({ "toCIDR": ["10.0.0.0/8"], "toEntities": ["world"] })), "egress[0]"),
         ("empty-spec", json!({}), "spec"),
     ]
