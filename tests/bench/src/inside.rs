@@ -43,7 +43,7 @@ pub(crate) struct PodObject {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Seen {
     pub(crate) stage: Stage,
-    /// Seconds, or MiB for memory.
+    /// Seconds; MiB for memory; a number for programs.
     pub(crate) samples: Vec<f64>,
     pub(crate) error: Option<String>,
 }
@@ -61,6 +61,8 @@ pub(crate) enum Stage {
     Burst,
     /// Policy written until packets are denied or allowed again.
     Policy,
+    /// Programs that are new after all pods and policies.
+    Programs,
     /// Memory of the agent with all pods.
     MemoryWithPods,
     /// The agent's start until everything is reconciled.
@@ -72,12 +74,15 @@ pub(crate) fn run(task: &Path) -> Result<()> {
     let text = std::fs::read(task).with_context(|| format!("reading {}", task.display()))?;
     let task: Task = serde_json::from_slice(&text)?;
     tell(Stage::Memory, agent::memory().map(|mib| vec![mib]))?;
+    let programs = agent::programs();
     let (ours, ptp) = one_by_one(&task);
     tell(Stage::Add, ours)?;
     tell(Stage::AddPtp, ptp)?;
     let mut attached = Vec::new();
     tell(Stage::Burst, all_at_once(&task, &mut attached).map(|time| vec![time]))?;
     tell(Stage::Policy, policy::measure(&attached, task.api, task.changes))?;
+    let new = programs.and_then(|before| Ok(agent::programs()?.difference(&before).count()));
+    tell(Stage::Programs, new.map(|new| vec![new as f64]))?;
     tell(Stage::MemoryWithPods, agent::memory().map(|mib| vec![mib]))?;
     let starts = (0..task.restarts).map(|_| agent::restart().map(|time| time.as_secs_f64()));
     tell(Stage::Start, starts.collect())?;

@@ -1,16 +1,15 @@
 //! Pods made by the plugin itself on a thin node: how long until they answer, how fast policy comes to them, and what
 //! the agent costs.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::figure::{Figure, Figures};
 use crate::inside::{PodObject, Seen, Stage, Task};
-use crate::lab::{Lab, run};
+use crate::lab::Lab;
 use crate::stats::{estimate, median, quantile};
 
 /// Prefixes of the figures of this part.
@@ -20,9 +19,6 @@ const NODE: &str = "t1";
 /// As many as a kubelet runs by default.
 const PODS: usize = 110;
 const PROXY_PORT: u16 = 8899;
-/// Programs of our object, by the names that the kernel keeps.
-const OURS: &[&str] = &["pod_egress", "netdev_ingress", "netdev_egress", "overlay_ingress", "host_egress"];
-
 /// The figures of this part.
 pub(crate) fn figures() -> Vec<Figure> {
     let cilium = "Cilium 1.19.4: median of 434 at 20 pods at once, the agent's part alone";
@@ -65,18 +61,8 @@ pub(crate) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
         changes: effort.changes,
         restarts: effort.restarts,
     };
-    let before = programs()?;
     let mut seen = Vec::new();
     let outcome = inside(&lab, &task, |one| {
-        if one.stage == Stage::MemoryWithPods {
-            // Pods and policies are done, and the agent was not restarted yet.
-            let new = programs()?.difference(&before).count();
-            figures.set(
-                "programs.loaded_for_pods_and_policies",
-                new as f64,
-                PODS + effort.adds + effort.changes,
-            )?;
-        }
         record(figures, &one)?;
         seen.push(one);
         compare(figures, &seen)
@@ -109,6 +95,7 @@ fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
         Stage::AddPtp => &["add.ptp", "add.p"],
         Stage::Burst => &["add.110"],
         Stage::Policy => &["policy."],
+        Stage::Programs => &["programs.loaded"],
         Stage::MemoryWithPods => &["agent.memory_110"],
         Stage::Start => &["agent.start"],
     };
@@ -125,6 +112,9 @@ fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
         Stage::Burst => figures.set("add.110_pods_at_once", median(samples), samples.len()),
         Stage::Policy => {
             percentiles(figures, "policy.write_to_enforcement", ms(0.5), ms(0.99), samples.len())
+        }
+        Stage::Programs => {
+            figures.set("programs.loaded_for_pods_and_policies", median(samples), samples.len())
         }
         Stage::MemoryWithPods => figures.set("agent.memory_110_pods", median(samples), samples.len()),
         Stage::Start => figures.set_estimate("agent.start_to_reconciled", estimate(samples), samples.len()),
@@ -173,15 +163,6 @@ fn pods(lab: &Lab) -> Result<Vec<PodObject>> {
     let pods: Vec<PodObject> = text.lines().filter_map(both).collect();
     ensure!(pods.len() == PODS, "{} of {PODS} pods are in the API", pods.len());
     Ok(pods)
-}
-
-/// Numbers of the programs of our kind that are loaded on this machine; a number is never given twice.
-fn programs() -> Result<BTreeSet<u64>> {
-    let mut command = Command::new("bpftool");
-    command.args(["prog", "list", "-j"]);
-    let all: Vec<Value> = serde_json::from_str(&run(command)?).context("reading bpftool's list")?;
-    let ours = all.iter().filter(|program| OURS.iter().any(|name| program["name"] == *name));
-    Ok(ours.filter_map(|program| program["id"].as_u64()).collect())
 }
 
 /// The API server without TLS, for the node's harness; ends when dropped.

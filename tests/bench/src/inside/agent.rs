@@ -1,5 +1,6 @@
 //! The agent of this node: its memory, and how long it takes to be back.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use api::{Client, paths, status::Health};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::lab::run;
 
 /// As the kernel cuts it.
 const NAME: &str = "cilium-agent";
@@ -23,6 +27,26 @@ pub(super) fn memory() -> Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
     Ok(kib / 1024.0)
+}
+
+/// Numbers of the programs that the agent holds or that are attached to this node's devices. A number is never given
+/// twice, so a program loaded for a pod or a policy would be a new one.
+pub(super) fn programs() -> Result<BTreeSet<u64>> {
+    let infos = std::fs::read_dir(directory(process()?).join("fdinfo")).context("the agent's descriptors")?;
+    let mut programs: BTreeSet<u64> = infos
+        .flatten()
+        .filter_map(|info| {
+            let text = std::fs::read_to_string(info.path()).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        })
+        .collect();
+    let mut command = Command::new("bpftool");
+    command.args(["net", "show", "-j"]);
+    let attached: Value = serde_json::from_str(&run(command)?).context("reading bpftool's list")?;
+    let devices = attached[0]["tc"].as_array().context("bpftool lists no devices")?;
+    programs.extend(devices.iter().filter_map(|device| device["prog_id"].as_u64().or(device["id"].as_u64())));
+    ensure!(!programs.is_empty(), "no program is loaded on this node");
+    Ok(programs)
 }
 
 /// Kills the agent, starts it again as it was, and waits until it is reconciled: it says so on its socket.
@@ -73,13 +97,10 @@ fn directory(process: u32) -> PathBuf {
     Path::new("/proc").join(process.to_string())
 }
 
-/// Whether a process is there and no corpse: only then its files are closed, its lock among them.
+/// Whether a process is there. It goes when it was reaped, and only then all of its threads have closed their files, the
+/// lock among them: a corpse may still hold it.
 fn running(process: u32) -> bool {
-    let status = std::fs::read_to_string(directory(process).join("status")).unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("State:"))
-        .is_some_and(|state| !state.trim().starts_with(['Z', 'X']))
+    directory(process).exists()
 }
 
 /// The only running agent of this node.
@@ -88,7 +109,7 @@ fn process() -> Result<u32> {
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut agents = numbers.filter(|number| {
         let name = std::fs::read_to_string(directory(*number).join("comm")).unwrap_or_default();
-        name.trim() == NAME && running(*number)
+        name.trim() == NAME
     });
     let agent = agents.next().context("no agent runs on this node")?;
     ensure!(agents.next().is_none(), "several agents run on this node");
