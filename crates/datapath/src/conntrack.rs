@@ -4,7 +4,7 @@ use abi::flow::{
     ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
-use abi::{DropReason, Flow, FlowKey, TraceReason};
+use abi::{DropReason, Flow, FlowKey, TraceReason, config, identity};
 
 use crate::env::{Env, FlowRef, Table};
 use crate::packet::{self, Packet, protocol, tcp};
@@ -75,6 +75,30 @@ pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<FlowRef> {
     match env.flow(Table::Answered, key) {
         Some(flow) => Some(flow),
         None => env.flow(Table::HalfOpen, key),
+    }
+}
+
+/// Whether an ICMP error is about a flow that is known here.
+#[inline(always)]
+pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
+    // An error is addressed to whoever sent the packet it quotes.
+    if env.part(Part::ParseInner, work).is_err() || !work.inner.source.same(&work.packet.destination) {
+        return false;
+    }
+    // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
+    let from = work.sender.identity;
+    let cluster = from >= identity::CLUSTER_MIN && !identity::is_local_scope(from);
+    let pod = (work.sender.pod != 0 || cluster) && env.config().features & config::SOURCE_CHECK != 0;
+    if pod && !work.inner.destination.same(&work.packet.source) {
+        return false;
+    }
+    work.inner.flow_key(&mut work.key);
+    match find(env, &work.key) {
+        Some(flow) => {
+            let current = !pod || flow.epoch == work.epoch;
+            flow.flags & DENIED == 0 && flow.expires >= env.now() && current
+        }
+        None => false,
     }
 }
 

@@ -5,7 +5,7 @@ use abi::flow::{HIGH_CLOSED, LOW_CLOSED, MASQUERADE, RESET};
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{DropReason, End, Flow, TraceReason, config, identity, mark};
 
-use crate::conntrack::{find, starter, update};
+use crate::conntrack::{related, starter, update};
 use crate::deliver::{oversized, send};
 use crate::env::{Action, Env, Table};
 use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, LAST_HOP, frame, protocol, tcp};
@@ -217,30 +217,6 @@ fn slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     }
     let (end, identity) = (work.receiver.end, work.sender.identity);
     send(env, work, &end, identity)
-}
-
-/// Whether an ICMP error is about a flow that is known here.
-#[inline(always)]
-fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
-    // An error is addressed to whoever sent the packet it quotes.
-    if env.part(Part::ParseInner, work).is_err() || !work.inner.source.same(&work.packet.destination) {
-        return false;
-    }
-    // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
-    let identity = work.sender.identity;
-    let cluster = identity >= identity::CLUSTER_MIN && !identity::is_local_scope(identity);
-    let pod = (work.sender.pod != 0 || cluster) && env.config().features & config::SOURCE_CHECK != 0;
-    if pod && !work.inner.destination.same(&work.packet.source) {
-        return false;
-    }
-    work.inner.flow_key(&mut work.key);
-    match find(env, &work.key) {
-        Some(flow) => {
-            let current = !pod || flow.epoch == work.epoch;
-            flow.flags & DENIED == 0 && flow.expires >= env.now() && current
-        }
-        None => false,
-    }
 }
 
 /// Whether the frame carries `mac` as its source.
