@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{bpf_cmd, bpf_prog_type};
+use aya_obj::generated::{bpf_cmd, bpf_prog_type, bpf_stats_type};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 macro_rules! attr {
@@ -41,6 +41,7 @@ program_flags: u64, links: u64, link_flags: u64, revision: u64 } }
 attr! { TestRunAttr { program: u32, retval: u32, data_in_len: u32, data_out_len: u32, data_in: u64, data_out: u64,
 repeat: u32, duration: u32, ctx_in_len: u32, ctx_out_len: u32, ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32,
 batch: u32, pad: u32 } }
+attr! { EnableStatsAttr { kind: u32 } }
 attr! { ProgramLoadAttr { kind: u32, count: u32, instructions: u64, license: u64 } }
 attr! {
 /// First part of `struct bpf_map_info`.
@@ -305,6 +306,13 @@ pub(crate) fn load_classifier(instructions: &[u64]) -> io::Result<OwnedFd> {
     };
     // SAFETY: both addresses are live for the call, and `count` is the number of eight-byte instructions.
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
+}
+
+/// Has the kernel count run times while the descriptor is open (kernel 5.8).
+pub(crate) fn enable_run_time_stats() -> io::Result<OwnedFd> {
+    let mut attr = EnableStatsAttr { kind: bpf_stats_type::BPF_STATS_RUN_TIME as u32 };
+    // SAFETY: no addresses in this attribute.
+    unsafe { bpf_fd(bpf_cmd::BPF_ENABLE_STATS, &mut attr) }
 }
 
 /// Runs a program on `data_in` and `ctx`; the kernel writes the packet after the last run to `data_out` and the context

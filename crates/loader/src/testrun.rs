@@ -117,3 +117,12 @@ pub fn empty_program() -> io::Result<OwnedFd> {
     const EXIT: u64 = 0x95;
     sys::load_classifier(&[MOVE_ZERO_TO_R0, EXIT])
 }
+
+/// Has the kernel count how often and how long programs run, as long as the descriptor is open, whatever
+/// `kernel.bpf_stats_enabled` says. The counts are in `/proc/PID/fdinfo` of a program. Costs about 20 ns a run.
+///
+/// # Errors
+/// When the kernel refuses (before 5.8, or for want of privilege).
+pub fn count_run_time() -> io::Result<OwnedFd> {
+    sys::enable_run_time_stats()
+}

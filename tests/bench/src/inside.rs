@@ -61,6 +61,8 @@ pub(crate) enum Stage {
     Burst,
     /// Policy written until packets are denied or allowed again.
     Policy,
+    /// The API server's own part of that.
+    PolicyAcknowledged,
     /// Programs that are new after all pods and policies.
     Programs,
     /// Memory of the agent with all pods.
@@ -80,7 +82,15 @@ pub(crate) fn run(task: &Path) -> Result<()> {
     tell(Stage::AddPtp, ptp)?;
     let mut attached = Vec::new();
     tell(Stage::Burst, all_at_once(&task, &mut attached).map(|time| vec![time]))?;
-    tell(Stage::Policy, policy::measure(&attached, task.api, task.changes))?;
+    let (enforced, acknowledged) = match policy::measure(&attached, task.api, task.changes) {
+        Ok(times) => {
+            let (enforced, acknowledged) = times.into_iter().unzip();
+            (Ok(enforced), Ok(acknowledged))
+        }
+        Err(error) => (Err(anyhow!("{error:#}")), Err(error)),
+    };
+    tell(Stage::Policy, enforced)?;
+    tell(Stage::PolicyAcknowledged, acknowledged)?;
     let new = programs.and_then(|before| Ok(agent::programs()?.difference(&before).count()));
     tell(Stage::Programs, new.map(|new| vec![new as f64]))?;
     tell(Stage::MemoryWithPods, agent::memory().map(|mib| vec![mib]))?;

@@ -1,5 +1,5 @@
 //! What programs cost, without any device: test runs of one fresh packet each, timed by the kernel's own counters
-//! (`kernel.bpf_stats_enabled`), less what an empty program costs on the same packets. Both are run in turns, so that
+//! (`BPF_ENABLE_STATS`), less what an empty program costs on the same packets. Both are run in turns, so that
 //! what else the machine does meets both.
 
 mod node;
@@ -70,7 +70,7 @@ pub(crate) struct Effort {
 
 /// Measures everything of this part.
 pub(crate) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
-    let _stats = StatsEnabled::new()?;
+    let _counting = loader::testrun::count_run_time().context("having the kernel count run times")?;
     for tunnel in [false, true] {
         // Namespaces belong to a thread.
         let outcome =
@@ -259,23 +259,4 @@ fn pin_to_last_cpu() -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(std::thread::available_parallelism().map_or(1, usize::from) - 1);
     rustix::thread::sched_setaffinity(None, &set).context("pinning to a processor")
-}
-
-/// Run times are counted while this lives.
-struct StatsEnabled(String);
-
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-impl StatsEnabled {
-    fn new() -> Result<Self> {
-        let before = std::fs::read_to_string(STATS).with_context(|| format!("reading {STATS}"))?;
-        std::fs::write(STATS, "1").with_context(|| format!("writing {STATS}"))?;
-        Ok(StatsEnabled(before))
-    }
-}
-
-impl Drop for StatsEnabled {
-    fn drop(&mut self) {
-        let _ = std::fs::write(STATS, self.0.trim());
-    }
 }

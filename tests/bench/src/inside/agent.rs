@@ -40,13 +40,30 @@ pub(super) fn programs() -> Result<BTreeSet<u64>> {
             text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
         })
         .collect();
-    let mut command = Command::new("bpftool");
-    command.args(["net", "show", "-j"]);
-    let attached: Value = serde_json::from_str(&run(command)?).context("reading bpftool's list")?;
-    let devices = attached[0]["tc"].as_array().context("bpftool lists no devices")?;
-    programs.extend(devices.iter().filter_map(|device| device["prog_id"].as_u64().or(device["id"].as_u64())));
-    ensure!(!programs.is_empty(), "no program is loaded on this node");
+    let held = programs.len();
+    for link in pinned_links(Path::new("/sys/fs/bpf/cilium"))? {
+        let mut command = Command::new("bpftool");
+        command.args(["-j", "link", "show", "pinned"]).arg(&link);
+        let link: Value =
+            serde_json::from_str(&run(command)?).context("reading what bpftool says of a link")?;
+        programs.insert(link["prog_id"].as_u64().context("a link without a program")?);
+    }
+    ensure!(held > 0, "the agent holds no program");
     Ok(programs)
+}
+
+/// Links pinned below `folder`.
+fn pinned_links(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut links = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            links.extend(pinned_links(&path)?);
+        } else {
+            links.push(path);
+        }
+    }
+    Ok(links)
 }
 
 /// Kills the agent, starts it again as it was, and waits until it is reconciled: it says so on its socket.

@@ -25,8 +25,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 const POLICIES: &str = "/apis/cilium.io/v2/namespaces/default/ciliumnetworkpolicies";
 const POLICY: &str = "bench";
 
-/// Seconds that each change took.
-pub(super) fn measure(pods: &[(Attachment, IpAddr)], api: SocketAddr, changes: usize) -> Result<Vec<f64>> {
+/// Seconds of each change: until packets met it, and until the API server had acknowledged it.
+pub(super) fn measure(
+    pods: &[(Attachment, IpAddr)],
+    api: SocketAddr,
+    changes: usize,
+) -> Result<Vec<(f64, f64)>> {
     let ((client, _), servers) = pods.split_first().context("no pods")?;
     ensure!(servers.len() >= 99, "{} pods are connected, 100 are needed", pods.len());
     for (server, _) in servers {
@@ -49,17 +53,18 @@ pub(super) fn measure(pods: &[(Attachment, IpAddr)], api: SocketAddr, changes: u
     Ok(samples)
 }
 
-fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<f64> {
+fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<(f64, f64)> {
     let path = format!("{POLICIES}/{POLICY}");
     let body = policy(allowed);
     let writer = thread::spawn(move || {
         let start = Instant::now();
-        request(api, "PATCH", &path, &body).map(|_| start)
+        request(api, "PATCH", &path, &body).map(|()| (start, start.elapsed()))
     });
     stream.run_until(LIMIT, |stream| stream.agrees(allowed))?;
-    let start = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
+    let (start, acknowledged) = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
     let first = turn(&stream.sent, allowed).context("no datagram met the new policy")?;
-    Ok(first.at.saturating_duration_since(start).as_secs_f64())
+    let enforced = first.at.saturating_duration_since(start);
+    Ok((enforced.as_secs_f64(), acknowledged.as_secs_f64()))
 }
 
 /// The first datagram that met the new policy. The last ones have not had time to be answered, which under a denial looks
