@@ -85,23 +85,20 @@ impl Kernel {
         if at + SIZE > end { None } else { Some(at) }
     }
 
+    /// Where a read of `SIZE` bytes at `offset` may go.
     #[inline(always)]
-    fn read<T: Copy, const SIZE: usize>(&self, offset: u32) -> Result<T, DropReason> {
+    fn readable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
         match self.at::<SIZE>(offset) {
-            // SAFETY: `at` checked that the packet holds SIZE = size_of::<T>() bytes there.
-            Some(at) => Ok(unsafe { core::ptr::read_unaligned(at as *const T) }),
+            Some(at) => Ok(at),
             None => Err(DropReason::InvalidPacket),
         }
     }
 
+    /// Where a write of `SIZE` bytes at `offset` may go.
     #[inline(always)]
-    fn write<T: Copy, const SIZE: usize>(&self, offset: u32, value: T) -> Result<(), DropReason> {
+    fn writable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
         match self.at::<SIZE>(offset) {
-            Some(at) => {
-                // SAFETY: `at` checked that the packet holds SIZE = size_of::<T>() bytes there.
-                unsafe { core::ptr::write_unaligned(at as *mut T, value) };
-                Ok(())
-            }
+            Some(at) => Ok(at),
             None => Err(DropReason::WriteError),
         }
     }
@@ -120,6 +117,41 @@ impl Kernel {
             core::ptr::write_volatile(&raw mut (*skb).cb[3], verdict.gateway.words[3]);
         }
     }
+}
+
+/// One load of packet bytes, whose address was checked for its size. Headers lie at odd multiples of two, and the
+/// compiler, which must not assume what this machine allows, would fetch them byte by byte.
+macro_rules! load {
+    ($width:literal, $at:ident => $type:ty) => {{
+        let value: u64;
+        // SAFETY: the caller has checked the address; the verifier checks it again.
+        unsafe {
+            asm!(
+                concat!("{value} = *(", $width, " *)({at} + 0)"),
+                value = out(reg) value,
+                at = in(reg) $at,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        Ok(value as $type)
+    }};
+}
+
+/// One store of packet bytes, likewise.
+macro_rules! store {
+    ($width:literal, $at:ident, $value:ident) => {{
+        let value = u64::from($value);
+        // SAFETY: the caller has checked the address; the verifier checks it again.
+        unsafe {
+            asm!(
+                concat!("*(", $width, " *)({at} + 0) = {value}"),
+                value = in(reg) value,
+                at = in(reg) $at,
+                options(nostack, preserves_flags)
+            );
+        }
+        Ok(())
+    }};
 }
 
 /// Reads a whole word of the context; LLVM must not narrow it.
@@ -219,27 +251,33 @@ impl Env for Kernel {
     }
     #[inline(always)]
     fn u8_at(&self, offset: u32) -> Result<u8, DropReason> {
-        self.read::<u8, 1>(offset)
+        let at = self.readable::<1>(offset)?;
+        load!("u8", at => u8)
     }
     #[inline(always)]
     fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
-        self.read::<u16, 2>(offset)
+        let at = self.readable::<2>(offset)?;
+        load!("u16", at => u16)
     }
     #[inline(always)]
     fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
-        self.read::<u32, 4>(offset)
+        let at = self.readable::<4>(offset)?;
+        load!("u32", at => u32)
     }
     #[inline(always)]
     fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
-        self.write::<u8, 1>(offset, value)
+        let at = self.writable::<1>(offset)?;
+        store!("u8", at, value)
     }
     #[inline(always)]
     fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason> {
-        self.write::<u16, 2>(offset, value)
+        let at = self.writable::<2>(offset)?;
+        store!("u16", at, value)
     }
     #[inline(always)]
     fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason> {
-        self.write::<u32, 4>(offset, value)
+        let at = self.writable::<4>(offset)?;
+        store!("u32", at, value)
     }
     #[inline(always)]
     fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {
@@ -263,8 +301,9 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
+        // A tick's resolution is enough for lifetimes of seconds, at a third of the price (kernel 5.11).
         // SAFETY: no arguments.
-        unsafe { helpers::bpf_ktime_get_ns() }
+        unsafe { helpers::bpf_ktime_get_coarse_ns() }
     }
     #[inline(always)]
     fn random(&mut self) -> u32 {
@@ -444,7 +483,8 @@ impl Env for Kernel {
     }
     #[inline(always)]
     fn emit(&mut self, event: &mut Event) {
-        event.time = self.now();
+        // SAFETY: no arguments.
+        event.time = unsafe { helpers::bpf_ktime_get_ns() };
         event.ifindex = self.ifindex();
         event.length = self.length();
         let Some(mut entry) = AX_EVENTS.reserve::<Record>(0) else {

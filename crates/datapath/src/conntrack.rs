@@ -4,7 +4,7 @@ use abi::flow::{
     ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
-use abi::{DropReason, Flow, FlowKey, TraceReason, config, identity};
+use abi::{DropReason, End, Flow, FlowKey, TraceReason, config, identity};
 
 use crate::env::{Env, FlowRef, Table};
 use crate::packet::{self, Packet, protocol, tcp};
@@ -109,12 +109,26 @@ pub fn track<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.from = work.packet.flow_key(&mut work.key);
     let mut replaces = false;
     if let Some(flow) = find(env, &work.key) {
-        if !starts_over(&flow, &work.packet, work.from, now) {
+        if same_pods(&flow, work) && !starts_over(&flow, &work.packet, work.from, now) {
             return known(env, flow, work, now);
         }
         replaces = true;
     }
     fresh(env, work, now, replaces)
+}
+
+/// Whether the pods of this node at the two ends are those that the entry was made for. Addresses are given out again;
+/// what the earlier owner was allowed, or had begun, is not the new one's.
+#[inline(always)]
+fn same_pods(flow: &Flow, work: &Work) -> bool {
+    let (from, to) = sides(work.from);
+    owner(&flow.end[from]) == work.sender.pod && owner(&flow.end[to]) == work.receiver.pod
+}
+
+/// The device of the pod at an end, 0 if it was none of this node's.
+#[inline(always)]
+const fn owner(end: &End) -> u32 {
+    if end.go == GO_POD { end.ifindex } else { 0 }
 }
 
 /// Whether this packet opens a new connection although an entry is there: the entry has ended, or its *other* side
@@ -194,8 +208,8 @@ fn learn(flow: &mut Flow, from: u32, sender: &Side, receiver: &Side) {
     if sender.end.go != GO_UNKNOWN {
         flow.end[from] = sender.end;
     }
-    // If nothing is known now, what was known still holds, unless it was a pod of this node and is none any more.
-    if receiver.end.go != GO_UNKNOWN || flow.end[to].go == GO_POD {
+    // If nothing is known now, what was known still holds.
+    if receiver.end.go != GO_UNKNOWN {
         flow.end[to] = receiver.end;
     }
 }

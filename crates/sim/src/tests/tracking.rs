@@ -123,6 +123,20 @@ fn expired_entries_count_for_nothing() {
 }
 
 #[test]
+fn a_new_owner_of_an_address_inherits_no_connection() {
+    let mut node = node(false);
+    connect(&mut node);
+    // The server's address goes to a new pod that may not speak to anybody.
+    let mut facts = node.pods.remove(&B).expect("pod b");
+    facts.policy = 3;
+    node.policies.insert(3, crate::PolicyTable::default());
+    node.attach(77, facts);
+    node.epoch += 1;
+    let out = from_pod(&mut node, 77, &ack("10.244.1.11", "10.244.1.10", 80, 4000));
+    assert_eq!(out.verdict, Err(DropReason::PolicyDenied), "not an answer: the connection was another pod's");
+}
+
+#[test]
 fn audit_lets_through_what_it_reports() {
     let mut node = guarded();
     node.pods.get_mut(&B).expect("pod b").flags = abi::tables::POD_AUDIT;
