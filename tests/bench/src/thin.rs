@@ -116,6 +116,9 @@ fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
         Stage::Policy => {
             percentiles(figures, "policy.write_to_enforcement", ms(0.5), ms(0.99), samples.len())
         }
+        Stage::PolicyAcknowledged => {
+            percentiles(figures, "policy.api_server_acknowledges", ms(0.5), ms(0.99), samples.len())
+        }
         Stage::Programs => {
             figures.set("programs.loaded_for_pods_and_policies", median(samples), samples.len())
         }
