@@ -1,9 +1,11 @@
 //! TCX links: which program runs on which interface, pinned so that they outlive the agent.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use aya_obj::generated::bpf_attach_type;
@@ -146,20 +148,26 @@ pub enum Change {
     Nothing,
     /// The pinned link got the new program, atomically.
     Swapped,
+    /// The link was there, but somebody had removed its pin.
+    Repinned,
     /// A new link was made and pinned.
     Created,
 }
 
 /// The links pinned below one bpffs. Works in the network namespace of the calling thread.
+///
+/// What [`Links::ensure`] put in place is held open as well, so that a program stays on its device while this lives, even if
+/// somebody removes its pin.
 #[derive(Debug, Clone)]
 pub struct Links {
     root: PathBuf,
+    held: Arc<Mutex<BTreeMap<PathBuf, OwnedFd>>>,
 }
 
 impl Links {
     /// Links below `<bpffs>/cilium`.
     pub fn new(bpffs: &Path) -> Self {
-        Links { root: bpffs.join("cilium") }
+        Links { root: bpffs.join("cilium"), held: Arc::default() }
     }
 
     /// Makes `program` run at `place`: swaps the program of the pinned link where it is alive at the right place, else
@@ -169,15 +177,29 @@ impl Links {
     /// When the interface is gone, or the kernel refuses. What ran before still runs then.
     pub fn ensure(&self, key: &LinkKey, place: &LinkPlace, program: &Program) -> Result<Change, LinkError> {
         let path = self.path(key);
-        if let Some(link) = open(&path)? {
+        let pinned = open(&path)?;
+        let was_pinned = pinned.is_some();
+        if let Some(link) = pinned.or(self.held(|held| held.remove(&path))) {
             let now = place_of(&link).map_err(failed(&path, "reading its state"))?;
-            if now == Some(*place) {
+            if now == Some(*place) && was_pinned {
+                self.hold(path, link);
                 return Ok(Change::Nothing);
+            }
+            if now == Some(*place) {
+                pin(&link, &path)?;
+                self.hold(path, link);
+                return Ok(Change::Repinned);
             }
             let same_hook = now.is_some_and(|now| (now.ifindex, now.hook) == (place.ifindex, place.hook));
             if same_hook {
                 match sys::link_update(link.as_fd(), program.as_fd()) {
-                    Ok(()) => return Ok(Change::Swapped),
+                    Ok(()) => {
+                        if !was_pinned {
+                            pin(&link, &path)?;
+                        }
+                        self.hold(path, link);
+                        return Ok(Change::Swapped);
+                    }
                     // The interface went away between the two calls.
                     Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
                     Err(error) => return Err(failed(&path, "swapping its program")(error)),
@@ -193,12 +215,20 @@ impl Links {
         let link = sys::link_create(program.as_fd(), ifindex, hook.number()).map_err(|source| {
             LinkError::Attach { program: program.name().to_owned(), ifindex, hook, source }
         })?;
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed(path, "making its directory"))?;
-        }
         // The new link is in place; only now may an old one at the same path go.
         detach(path)?;
-        sys::pin(link.as_fd(), path).map_err(failed(path, "pinning"))
+        pin(&link, path)?;
+        self.hold(path.to_owned(), link);
+        Ok(())
+    }
+
+    fn hold(&self, path: PathBuf, link: OwnedFd) {
+        self.held(|held| held.insert(path, link));
+    }
+
+    fn held<T>(&self, act: impl FnOnce(&mut BTreeMap<PathBuf, OwnedFd>) -> T) -> T {
+        // No holder can leave the map half changed.
+        act(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Detaches and unpins a link; fine if there is none.
@@ -208,6 +238,8 @@ impl Links {
     pub fn remove(&self, key: &LinkKey) -> Result<(), LinkError> {
         let path = self.path(key);
         detach(&path)?;
+        // The last descriptor of a link without a pin takes it off its device.
+        self.held(|held| held.remove(&path));
         // Directories that still hold other links stay, so errors mean nothing here.
         for directory in path.ancestors().skip(1).take(2) {
             let _ = fs::remove_dir(directory);
@@ -351,6 +383,14 @@ fn place_of(link: &OwnedFd) -> io::Result<Option<LinkPlace>> {
     let tcx = aya_obj::generated::bpf_link_type::BPF_LINK_TYPE_TCX as u32;
     let hook = Hook::from_number(info.hook).filter(|_| info.kind == tcx);
     Ok(hook.map(|hook| LinkPlace { ifindex: info.ifindex, hook, program_id: info.program }))
+}
+
+/// Pins a link in a directory that is made if need be.
+fn pin(link: &OwnedFd, path: &Path) -> Result<(), LinkError> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed(path, "making its directory"))?;
+    }
+    sys::pin(link.as_fd(), path).map_err(failed(path, "pinning"))
 }
 
 /// Detaches and unpins what is at `path`, if anything.

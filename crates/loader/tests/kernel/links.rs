@@ -42,6 +42,27 @@ fn a_link_is_made_once_swapped_by_a_new_version_and_removed() {
 }
 
 #[test]
+fn a_program_survives_the_removal_of_its_pin() {
+    let Some(world) = World::new() else { return };
+    let Some(object) = world.load() else { return };
+    let (index, links) = (device("lxc1"), Links::new(world.bpffs()));
+    let key = key(Owner::Endpoint("17".to_owned()), "pod_egress");
+    let place = place(&object, "pod_egress", index, Hook::Ingress);
+    let program = object.program("pod_egress").expect("there");
+    assert_eq!(links.ensure(&key, &place, program).expect("attach"), Change::Created);
+    let pin = world.bpffs().join("cilium/endpoints/17/links/pod_egress");
+    std::fs::remove_file(&pin).expect("the pin");
+    assert_eq!(running(index, Hook::Ingress), [place.program_id]);
+    assert_eq!(links.ensure(&key, &place, program).expect("pin"), Change::Repinned);
+    assert_eq!(links.ensure(&key, &place, program).expect("pin"), Change::Nothing);
+    assert_eq!(running(index, Hook::Ingress), [place.program_id]);
+    // Removed for good, pin or no pin.
+    std::fs::remove_file(&pin).expect("the pin");
+    links.remove(&key).expect("remove");
+    assert!(running(index, Hook::Ingress).is_empty());
+}
+
+#[test]
 fn a_link_of_a_vanished_interface_is_seen_and_made_again() {
     let Some(world) = World::new() else { return };
     let Some(object) = world.load() else { return };
