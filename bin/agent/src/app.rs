@@ -66,7 +66,11 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 
 type Outcome = (&'static str, Result<()>);
 
-async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &CancellationToken) -> Result<lock::Lock> {
+async fn start(
+    config: &Arc<Config>,
+    tasks: &mut JoinSet<Outcome>,
+    stop: &CancellationToken,
+) -> Result<lock::Lock> {
     let lock = lock::take(&config.paths.run_dir)?;
     startup::preflight(config)?;
     let (ready, is_ready) = watch::channel(false);
@@ -113,7 +117,11 @@ async fn start(config: &Arc<Config>, tasks: &mut JoinSet<Outcome>, stop: &Cancel
         spawn(tasks, "writer", future);
     }
     spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object))));
-    spawn_fallible(tasks, "network watch", Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)));
+    spawn_fallible(
+        tasks,
+        "network watch",
+        Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)),
+    );
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();
@@ -182,7 +190,8 @@ async fn keep_cni_conf(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
     let Some(path) = config.paths.cni_conf.clone() else { return std::future::pending().await };
     // The sender lives as long as the owner.
     let _ = ready.wait_for(|ready| *ready).await;
-    let folder = path.parent().map_or_else(|| config.paths.cni_conf_dir.clone(), std::path::Path::to_path_buf);
+    let folder =
+        path.parent().map_or_else(|| config.paths.cni_conf_dir.clone(), std::path::Path::to_path_buf);
     let mut conf = ConfList::new(folder);
     conf.log_file = Some(config.paths.cni_log.display().to_string());
     conf.debug = config.debug;
@@ -195,7 +204,9 @@ async fn keep_cni_conf(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
         match conf.ensure() {
             Ok(actions) if actions.is_empty() => {}
             Ok(actions) => tracing::info!(?actions, "put the CNI configuration right"),
-            Err(error) => tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written"),
+            Err(error) => {
+                tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written")
+            }
         }
     }
 }

@@ -13,7 +13,10 @@ pub(crate) fn rfc3339_seconds() -> String {
 
 /// A time in ns since the Unix epoch as RFC 3339.
 pub(crate) fn rfc3339(ns: u64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)).ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_default()
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns))
+        .ok()
+        .and_then(|t| t.format(&Rfc3339).ok())
+        .unwrap_or_default()
 }
 
 /// What to add to the kernel's monotonic clock to get ns since the Unix epoch.

@@ -212,7 +212,9 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         if self.node_name.is_empty() {
-            bail!("the node's name is unknown: set the environment variable K8S_NODE_NAME (the chart takes it from spec.nodeName)");
+            bail!(
+                "the node's name is unknown: set the environment variable K8S_NODE_NAME (the chart takes it from spec.nodeName)"
+            );
         }
         if !self.ipv4 && !self.ipv6 {
             bail!("neither --enable-ipv4 nor --enable-ipv6 is set: pods need at least one address family");
@@ -221,7 +223,10 @@ impl Config {
             bail!("--state-dir is empty: the agent needs a folder for its state, normally /var/run/cilium");
         }
         if matches!(self.mtu, Some(mtu) if !(1280..=65_535).contains(&mtu)) {
-            bail!("--mtu={} is outside 1280..65535, what IPv6 and the kernel allow", self.mtu.unwrap_or_default());
+            bail!(
+                "--mtu={} is outside 1280..65535, what IPv6 and the kernel allow",
+                self.mtu.unwrap_or_default()
+            );
         }
         self.check_native_cidr()
     }
@@ -340,7 +345,10 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
         raw => Some(raw.to_owned()),
     };
     let listen = listen
-        .map(|raw| raw.parse().with_context(|| format!("option --hubble-listen-address={raw} is not an address and port")))
+        .map(|raw| {
+            raw.parse()
+                .with_context(|| format!("option --hubble-listen-address={raw} is not an address and port"))
+        })
         .transpose()?;
     Ok(Some(Hubble {
         socket: options.get("hubble-socket-path").into(),

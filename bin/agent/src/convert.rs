@@ -25,7 +25,9 @@ where
             read(object).map(Change::Apply).or_else(|| key(name).map(Change::Delete))
         }
         kube_watch::Change::Delete(name) => key(name).map(Change::Delete),
-        kube_watch::Change::Reset(objects) => Some(Change::Reset(objects.into_iter().filter_map(&read).collect())),
+        kube_watch::Change::Reset(objects) => {
+            Some(Change::Reset(objects.into_iter().filter_map(&read).collect()))
+        }
         kube_watch::Change::Invalid(invalid) => {
             let kind = K::kind(&());
             tracing::warn!(%kind, object = %invalid.key, error = invalid.error, "an object cannot be read and does not count");
@@ -63,7 +65,12 @@ pub(crate) fn policies<K: Resource<DynamicType = ()>>(
         kube_watch::Change::Invalid(invalid) => {
             let Key { namespace, name } = invalid.key;
             let origin = PolicyOrigin { kind, namespace, name, uid: invalid.uid };
-            Some(Change::Apply(PolicyObject { origin, rules: Vec::new(), refused: Some(invalid.error), text: String::new() }))
+            Some(Change::Apply(PolicyObject {
+                origin,
+                rules: Vec::new(),
+                refused: Some(invalid.error),
+                text: String::new(),
+            }))
         }
     };
     batch.into_iter().filter_map(step).map(|change| Input::Policies(kind, change)).collect()

@@ -41,7 +41,12 @@ impl Devices {
     ///
     /// # Errors
     /// The kernel refuses, or no native device can be found.
-    pub(crate) fn prepare(netlink: &mut Netlink, config: &Config, routers: &[IpAddr], underlay: &[IpAddr]) -> Result<Self> {
+    pub(crate) fn prepare(
+        netlink: &mut Netlink,
+        config: &Config,
+        routers: &[IpAddr],
+        underlay: &[IpAddr],
+    ) -> Result<Self> {
         sysctl::set_forwarding().context("cannot switch on forwarding")?;
         // The larger of this and the device's own counts; the programs check sources themselves.
         sysctl::set_ipv4("all", "rp_filter", "0").context("cannot switch off the reverse path filter")?;
@@ -121,7 +126,11 @@ fn native_devices(netlink: &mut Netlink, config: &Config, underlay: &[IpAddr]) -
             links.iter().filter(|l| config.devices.iter().any(|p| fits(p, &l.name))).cloned().collect();
         if named.is_empty() {
             let there: Vec<&str> = links.iter().map(|l| l.name.as_str()).collect();
-            bail!("--devices={} names no device of this node: it has {}", config.devices.join(","), there.join(", "));
+            bail!(
+                "--devices={} names no device of this node: it has {}",
+                config.devices.join(","),
+                there.join(", ")
+            );
         }
         return Ok(named);
     }
@@ -137,7 +146,12 @@ fn native_devices(netlink: &mut Netlink, config: &Config, underlay: &[IpAddr]) -
         }
     }
     let mut seen = Vec::new();
-    wanted.retain(|index| !seen.contains(index) && { seen.push(*index); true });
+    wanted.retain(|index| {
+        !seen.contains(index) && {
+            seen.push(*index);
+            true
+        }
+    });
     let native: Vec<Link> = wanted
         .iter()
         .filter_map(|index| links.iter().find(|l| l.index == *index))
@@ -152,7 +166,8 @@ fn native_devices(netlink: &mut Netlink, config: &Config, underlay: &[IpAddr]) -
 
 /// No reverse path filter, which would drop what takes another way back.
 fn quiet(device: &str) -> Result<()> {
-    sysctl::set_ipv4(device, "rp_filter", "0").with_context(|| format!("cannot switch off the reverse path filter of {device}"))?;
+    sysctl::set_ipv4(device, "rp_filter", "0")
+        .with_context(|| format!("cannot switch off the reverse path filter of {device}"))?;
     Ok(())
 }
 
@@ -210,10 +225,15 @@ fn tunnel(netlink: &mut Netlink, config: &Config, mtu: u32) -> Result<Option<Lin
         })?;
     }
     let folder = config.paths.run_dir.join("state");
-    std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&note, port.to_string())).context("cannot note the tunnel's port")?;
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&note, port.to_string()))
+        .context("cannot note the tunnel's port")?;
     let link = netlink.link(TUNNEL_DEVICE)?;
     if !link.up || link.mtu != mtu {
-        netlink.change_link(link.index, &LinkChange { up: Some(true), mtu: Some(mtu), ..LinkChange::default() })?;
+        netlink.change_link(
+            link.index,
+            &LinkChange { up: Some(true), mtu: Some(mtu), ..LinkChange::default() },
+        )?;
     }
     quiet(TUNNEL_DEVICE)?;
     Ok(Some(netlink.link(TUNNEL_DEVICE)?))

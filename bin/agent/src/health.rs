@@ -14,16 +14,19 @@ use tokio::sync::watch;
 ///
 /// # Errors
 /// The port is taken.
-pub(crate) async fn serve(port: u16, ready: watch::Receiver<bool>) -> Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) async fn serve(
+    port: u16,
+    ready: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()> + Send + 'static> {
     let answer = move || {
         let code = if *ready.borrow() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         async move { (code, if code == StatusCode::OK { "ok\n" } else { "the agent is starting\n" }) }
     };
     let router = Router::new().route("/healthz", get(answer));
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let listener = TcpListener::bind(v4)
-        .await
-        .with_context(|| format!("cannot listen on {v4} for health probes: choose another --agent-health-port"))?;
+    let listener = TcpListener::bind(v4).await.with_context(|| {
+        format!("cannot listen on {v4} for health probes: choose another --agent-health-port")
+    })?;
     // A node may run without IPv6.
     let second = TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await.ok();
     Ok(async move {

@@ -55,10 +55,16 @@ impl Kernel {
     ///
     /// # Errors
     /// Maps or routes cannot be read.
-    pub(crate) fn adopt(object: Arc<Object>, links: Links, devices: Devices, mut netlink: Netlink) -> Result<Self> {
+    pub(crate) fn adopt(
+        object: Arc<Object>,
+        links: Links,
+        devices: Devices,
+        mut netlink: Netlink,
+    ) -> Result<Self> {
         let maps = &object.maps;
         let outer = maps.policies.try_clone().context("cannot open the policy tables")?;
-        let tables = PolicyTables::adopt(outer, SPARE_TABLES).context("cannot read the policy tables of the last run")?;
+        let tables = PolicyTables::adopt(outer, SPARE_TABLES)
+            .context("cannot read the policy tables of the last run")?;
         let mut pods = Reconciler::new();
         pods.adopt(maps.pods.dump().context("cannot read the pods of the last run")?, |_, _| true);
         let mut local = Reconciler::new();
@@ -66,7 +72,8 @@ impl Kernel {
         let mut hosts = Reconciler::new();
         hosts.adopt(maps.hosts.dump().context("cannot read the addresses of the last run")?, |_, _| true);
         let mut prefixes = Reconciler::new();
-        prefixes.adopt(maps.prefixes.dump().context("cannot read the prefixes of the last run")?, |_, _| true);
+        prefixes
+            .adopt(maps.prefixes.dump().context("cannot read the prefixes of the last run")?, |_, _| true);
         let mut routes = Reconciler::new();
         let owned = netlink.owned_routes().context("cannot read the routes of the last run")?;
         routes.adopt(owned.into_iter().map(|r| (r.destination, r)), |_, _| true);
@@ -112,7 +119,10 @@ impl Kernel {
         set_all(&mut self.prefixes, update.prefixes, revision);
         set_all(&mut self.local, update.local, revision);
         let devices = &self.devices;
-        let routes = update.routes.into_iter().map(|(prefix, route)| (prefix, route.map(|r| devices.route(prefix, r))));
+        let routes = update
+            .routes
+            .into_iter()
+            .map(|(prefix, route)| (prefix, route.map(|r| devices.route(prefix, r))));
         set_all(&mut self.routes, routes.collect(), revision);
         for (ifindex, row) in update.pods {
             match row {
@@ -166,7 +176,8 @@ impl Kernel {
             // Whoever waits for a table waits on; the rows of others are not worse for it.
             return self.pods.realized().min(self.revision.saturating_sub(1));
         }
-        let tables = [self.pods.realized(), self.local.realized(), self.hosts.realized(), self.prefixes.realized()];
+        let tables =
+            [self.pods.realized(), self.local.realized(), self.hosts.realized(), self.prefixes.realized()];
         tables.into_iter().min().unwrap_or_default()
     }
 
@@ -176,9 +187,13 @@ impl Kernel {
         lines.extend(self.pods.failures().map(|(k, f)| format!("pod behind interface {k}: {}", f.error)));
         lines.extend(self.local.failures().map(|(k, f)| format!("pod address {k}: {}", f.error)));
         lines.extend(self.hosts.failures().map(|(k, f)| format!("address {k}: {}", f.error)));
-        lines.extend(self.prefixes.failures().map(|(k, f)| format!("prefix {}/{}: {}", k.addr, k.len, f.error)));
+        lines.extend(
+            self.prefixes.failures().map(|(k, f)| format!("prefix {}/{}: {}", k.addr, k.len, f.error)),
+        );
         lines.extend(self.routes.failures().map(|(k, f)| format!("route to {k}: {}", f.error)));
-        lines.extend(self.unpublished.keys().map(|id| format!("policy table {}: no room in the kernel", id.0)));
+        lines.extend(
+            self.unpublished.keys().map(|id| format!("policy table {}: no room in the kernel", id.0)),
+        );
         lines
     }
 
@@ -250,7 +265,8 @@ impl Kernel {
         let mut places = vec![(host, "host_egress", Hook::Egress)];
         places.extend(tunnel.iter().map(|tunnel| (tunnel, "overlay_ingress", Hook::Ingress)));
         for device in native {
-            places.extend([(device, "netdev_ingress", Hook::Ingress), (device, "netdev_egress", Hook::Egress)]);
+            places
+                .extend([(device, "netdev_ingress", Hook::Ingress), (device, "netdev_egress", Hook::Egress)]);
         }
         places
     }
@@ -268,7 +284,9 @@ impl Kernel {
         for (key, place) in listed {
             let ours = match &key.owner {
                 // Without a row the program drops what the pod sends; without the program nothing would.
-                Owner::Endpoint(id) => place.ifindex != 0 || id.parse().is_ok_and(|id| state.endpoint(id).is_some()),
+                Owner::Endpoint(id) => {
+                    place.ifindex != 0 || id.parse().is_ok_and(|id| state.endpoint(id).is_some())
+                }
                 Owner::Device(name) => self.devices.all().any(|d| d.name == *name),
             };
             if !ours {
@@ -281,7 +299,8 @@ impl Kernel {
     }
 
     fn attach(&self, owner: Owner, program: &str, ifindex: u32, hook: Hook) -> Result<loader::Change> {
-        let loaded = self.object.program(program).with_context(|| format!("axoneme.o has no program {program}"))?;
+        let loaded =
+            self.object.program(program).with_context(|| format!("axoneme.o has no program {program}"))?;
         let key = LinkKey { owner, program: program.to_owned() };
         let place = LinkPlace { ifindex, hook, program_id: loaded.id() };
         let change = self.links.ensure(&key, &place, loaded)?;
@@ -303,7 +322,8 @@ impl Kernel {
     }
 
     fn place_users(&mut self, id: TableId) {
-        let users: Vec<u32> = self.rows.iter().filter(|(_, row)| row.table == id).map(|(ifindex, _)| *ifindex).collect();
+        let users: Vec<u32> =
+            self.rows.iter().filter(|(_, row)| row.table == id).map(|(ifindex, _)| *ifindex).collect();
         for ifindex in users {
             self.place(ifindex, self.revision);
         }
@@ -340,7 +360,11 @@ impl Kernel {
     }
 }
 
-fn set_all<K: Ord + Clone, V: Clone + PartialEq>(table: &mut Reconciler<K, V>, delta: agent_core::Delta<K, V>, revision: u64) {
+fn set_all<K: Ord + Clone, V: Clone + PartialEq>(
+    table: &mut Reconciler<K, V>,
+    delta: agent_core::Delta<K, V>,
+    revision: u64,
+) {
     for (key, value) in delta {
         match value {
             Some(value) => table.set(key, value, revision),

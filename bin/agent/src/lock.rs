@@ -19,7 +19,8 @@ pub(crate) struct Lock {
 /// # Errors
 /// Another agent holds it (the text names its process), or the folder cannot be written.
 pub(crate) fn take(run_dir: &Path) -> Result<Lock> {
-    std::fs::create_dir_all(run_dir).with_context(|| format!("cannot create the state folder {} (--state-dir)", run_dir.display()))?;
+    std::fs::create_dir_all(run_dir)
+        .with_context(|| format!("cannot create the state folder {} (--state-dir)", run_dir.display()))?;
     let path = run_dir.join("cilium-agent.lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -41,7 +42,10 @@ pub(crate) fn take(run_dir: &Path) -> Result<Lock> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).context("cannot write the lock")?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .context("cannot write the lock")?;
     Ok(Lock { _file: file })
 }
 

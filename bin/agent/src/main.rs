@@ -75,6 +75,9 @@ fn log(options: &Options, config: &Config) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), options = ?options.in_force(), "cilium-agent");
     if !options.unknown().is_empty() {
-        tracing::info!(options = options.unknown().join(", "), "options of other programs or versions, ignored");
+        tracing::info!(
+            options = options.unknown().join(", "),
+            "options of other programs or versions, ignored"
+        );
     }
 }

@@ -24,7 +24,11 @@ impl Fixed {
     /// Of this node.
     pub(crate) fn new(cluster: &str, node: &str) -> Self {
         let emitter = Emitter { name: "Axoneme".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-        Self { node: format!("{cluster}/{node}").into(), cluster: cluster.to_owned(), emitter: Arc::new(emitter) }
+        Self {
+            node: format!("{cluster}/{node}").into(),
+            cluster: cluster.to_owned(),
+            emitter: Arc::new(emitter),
+        }
     }
 }
 
@@ -84,7 +88,12 @@ impl Lookups for Names<'_> {
     }
 
     fn identity_at(&self, address: IpAddr) -> Option<u32> {
-        Some(self.state.ipcache().identity(address).unwrap_or_else(|| self.state.settings().world_identity(address)))
+        Some(
+            self.state
+                .ipcache()
+                .identity(address)
+                .unwrap_or_else(|| self.state.settings().world_identity(address)),
+        )
     }
 
     fn labels(&self, identity: u32) -> Option<Labels> {
@@ -93,7 +102,8 @@ impl Lookups for Names<'_> {
 
     fn interface(&self, index: u32) -> Option<String> {
         let device = self.devices.all().find(|d| d.index == index).map(|d| d.name.clone());
-        let of_pod = |e: &&agent_core::Endpoint| e.attachment.as_ref().is_some_and(|a| a.host_ifindex == index);
+        let of_pod =
+            |e: &&agent_core::Endpoint| e.attachment.as_ref().is_some_and(|a| a.host_ifindex == index);
         device.or_else(|| self.state.endpoints().values().find(of_pod).map(|e| e.spec.host_ifname.clone()))
     }
 

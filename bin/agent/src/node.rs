@@ -32,7 +32,9 @@ pub(crate) struct Own {
 /// # Errors
 /// The pod CIDRs cannot be used.
 pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAddr]) -> Result<Own> {
-    let kube: KubeNode = patient("this node's Node object", async || clients.get(&Key::new("", &config.node_name)).await).await;
+    let kube: KubeNode =
+        patient("this node's Node object", async || clients.get(&Key::new("", &config.node_name)).await)
+            .await;
     let underlay = underlay(&kube, config);
     if underlay.is_empty() {
         bail!(
@@ -44,7 +46,8 @@ pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAd
     let pod_cidrs = pod_cidrs(clients, config, &kube).await?;
     let ipam = PodAllocator::new(pod_cidrs.iter().copied(), present)?;
     let families = [(config.ipv4, ipam::Family::V4), (config.ipv6, ipam::Family::V6)];
-    let routers: Vec<IpAddr> = families.iter().filter(|(on, _)| *on).filter_map(|(_, f)| ipam.router(*f)).collect();
+    let routers: Vec<IpAddr> =
+        families.iter().filter(|(on, _)| *on).filter_map(|(_, f)| ipam.router(*f)).collect();
     announce(clients, config, &kube, &underlay, &routers).await;
     let node = Node { name: config.node_name.clone(), underlay, routers, pod_cidrs };
     Ok(Own { node, ipam })
@@ -60,7 +63,13 @@ fn underlay(kube: &KubeNode, _config: &Config) -> Vec<IpAddr> {
 }
 
 /// Writes the CiliumNode: addresses, and in Kubernetes mode the pod CIDRs.
-async fn announce(clients: &Clients, config: &Config, kube: &KubeNode, underlay: &[IpAddr], routers: &[IpAddr]) {
+async fn announce(
+    clients: &Clients,
+    config: &Config,
+    kube: &KubeNode,
+    underlay: &[IpAddr],
+    routers: &[IpAddr],
+) {
     let address = |kind: &str, ip: &IpAddr| NodeAddress { kind: kind.to_owned(), ip: ip.to_string() };
     let internal = underlay.iter().map(|ip| address(NodeAddress::INTERNAL_IP, ip));
     let router = routers.iter().map(|ip| address(NodeAddress::CILIUM_INTERNAL_IP, ip));
@@ -97,7 +106,8 @@ async fn pod_cidrs(clients: &Clients, config: &Config, kube: &KubeNode) -> Resul
         let (raw, error) = match config.ipam {
             IpamMode::Kubernetes => (node_cidrs(&kube), String::new()),
             IpamMode::ClusterPool => {
-                let own: CiliumNode = patient("this node's CiliumNode object", async || clients.get(&key).await).await;
+                let own: CiliumNode =
+                    patient("this node's CiliumNode object", async || clients.get(&key).await).await;
                 (own.spec.ipam.pod_cidrs, own.status.ipam.operator_status.error)
             }
         };
@@ -105,7 +115,10 @@ async fn pod_cidrs(clients: &Clients, config: &Config, kube: &KubeNode) -> Resul
         for text in &raw {
             match text.parse::<IpNet>() {
                 Ok(cidr) => cidrs.push(cidr),
-                Err(_) => bail!("pod CIDR {text:?} of node {} is no prefix: correct it in its object", config.node_name),
+                Err(_) => bail!(
+                    "pod CIDR {text:?} of node {} is no prefix: correct it in its object",
+                    config.node_name
+                ),
             }
         }
         cidrs.retain(|c| if c.addr().is_ipv4() { config.ipv4 } else { config.ipv6 });
@@ -131,7 +144,11 @@ pub(crate) async fn patient<T>(what: &str, ask: impl AsyncFn() -> Result<T, ApiE
         match ask().await {
             Ok(answer) => return answer,
             Err(error) => {
-                tracing::warn!(what, error = error.describe(), "the API server refuses or is away; trying again");
+                tracing::warn!(
+                    what,
+                    error = error.describe(),
+                    "the API server refuses or is away; trying again"
+                );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(5));
             }

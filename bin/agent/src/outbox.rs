@@ -137,7 +137,8 @@ mod tests {
         });
         tokio::task::yield_now().await;
         outbox.put(vec![(7, None)]);
-        let taken = tokio::time::timeout(Duration::from_secs(5), taker).await.expect("in time").expect("no panic");
+        let taken =
+            tokio::time::timeout(Duration::from_secs(5), taker).await.expect("in time").expect("no panic");
         assert_eq!(taken.len(), 1);
     }
 }

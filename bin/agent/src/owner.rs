@@ -43,7 +43,10 @@ impl Handle {
     ///
     /// # Errors
     /// The agent is stopping.
-    pub(crate) async fn ask<T: Send + 'static>(&self, job: impl FnOnce(&mut Owner) -> T + Send + 'static) -> Result<T> {
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Owner) -> T + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         let run: Job = Box::new(move |owner| {
             // Who asked may have gone in the meantime.
@@ -103,7 +106,8 @@ impl Owner {
         ready: tokio::sync::watch::Sender<bool>,
     ) -> (Self, Handle, mpsc::Receiver<Message>) {
         let (queue, messages) = mpsc::channel(QUEUE);
-        let owner = Self { state, kernel, files, outboxes, waiting: BTreeMap::new(), orphans, primed: false, ready };
+        let owner =
+            Self { state, kernel, files, outboxes, waiting: BTreeMap::new(), orphans, primed: false, ready };
         (owner, Handle { queue }, messages)
     }
 
@@ -188,11 +192,19 @@ impl Owner {
 
     /// The first complete state is written: now the programs of this version may take over.
     fn start_programs(&mut self) {
-        let pods: Vec<(u16, u32)> =
-            self.state.endpoints().values().filter_map(|e| Some((e.spec.id, e.attachment.as_ref()?.host_ifindex))).collect();
+        let pods: Vec<(u16, u32)> = self
+            .state
+            .endpoints()
+            .values()
+            .filter_map(|e| Some((e.spec.id, e.attachment.as_ref()?.host_ifindex)))
+            .collect();
         for (id, ifindex) in pods {
             if let Err(error) = self.kernel.attach_pod(id, ifindex) {
-                tracing::error!(endpoint = id, error = format!("{error:#}"), "a restored pod has no program of this version");
+                tracing::error!(
+                    endpoint = id,
+                    error = format!("{error:#}"),
+                    "a restored pod has no program of this version"
+                );
             }
         }
         if let Err(error) = self.kernel.attach_node() {
@@ -224,7 +236,10 @@ impl Owner {
                 }
             };
             if let Err(error) = result {
-                tracing::error!(error = format!("{error:#}"), "an endpoint's file is not up to date; a restart may not find the pod");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "an endpoint's file is not up to date; a restart may not find the pod"
+                );
             }
         }
     }

@@ -82,7 +82,11 @@ impl Stored {
             v4: self.ipv4,
             v6: self.ipv6,
         };
-        let link = self.link.map(|l| Attachment { host_ifindex: l.host_ifindex, host_mac: l.host_mac.0, mac: l.mac.0 });
+        let link = self.link.map(|l| Attachment {
+            host_ifindex: l.host_ifindex,
+            host_mac: l.host_mac.0,
+            mac: l.mac.0,
+        });
         // Labels only tell which identity this was; unreadable ones are found again through the pod's object.
         let labels = Labels::parse(self.labels.iter().map(String::as_str)).unwrap_or_default();
         (spec, link, self.identity, labels)
@@ -134,9 +138,8 @@ impl EndpointFiles {
     pub(crate) fn remove(&self, id: u16) -> Result<()> {
         let folder = self.folder.join(id.to_string());
         match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove the state of endpoint {id} in {}", folder.display()))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                .with_context(|| format!("cannot remove the state of endpoint {id} in {}", folder.display())),
             _ => Ok(()),
         }
     }
@@ -150,10 +153,15 @@ impl EndpointFiles {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(error).with_context(|| format!("cannot list the endpoints in {}", self.folder.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot list the endpoints in {}", self.folder.display()));
+            }
         };
         for entry in entries.flatten() {
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u16>().ok()) else { continue };
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u16>().ok()) else {
+                continue;
+            };
             match read_one(&entry.path(), id) {
                 Ok(Some(stored)) => found.endpoints.push(stored),
                 Ok(None) => {}
@@ -176,7 +184,8 @@ fn read_one(folder: &Path, id: u16) -> Result<Option<Stored>> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let stored: Stored = serde_json::from_slice(&text).with_context(|| format!("{} is not an endpoint's state", path.display()))?;
+    let stored: Stored = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not an endpoint's state", path.display()))?;
     anyhow::ensure!(stored.id == id && id != 0, "{} says it is endpoint {}", path.display(), stored.id);
     Ok(Some(stored))
 }
@@ -204,7 +213,11 @@ mod tests {
             pod_uid: "u".into(),
             ipv4: Some([10, 0, 0, 5].into()),
             ipv6: None,
-            link: Some(Link { host_ifindex: 7, host_mac: Mac([2, 0, 0, 0, 0, 1]), mac: Mac([2, 0, 0, 0, 0, 2]) }),
+            link: Some(Link {
+                host_ifindex: 7,
+                host_mac: Mac([2, 0, 0, 0, 0, 1]),
+                mac: Mac([2, 0, 0, 0, 0, 2]),
+            }),
             identity: 300,
             labels: vec!["k8s:app=web".into()],
         }

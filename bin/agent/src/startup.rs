@@ -55,8 +55,9 @@ pub(crate) fn present_routers(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
 /// The object cannot be read, or the kernel refuses it.
 pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<Object>> {
     let path = config.paths.lib_dir.join("axoneme.o");
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("cannot read the kernel programs {}: are they in the image (--lib-dir)?", path.display()))?;
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!("cannot read the kernel programs {}: are they in the image (--lib-dir)?", path.display())
+    })?;
     let facts = facts(config, own, devices);
     let sizes = BTreeMap::from([
         (abi::maps::FLOWS.to_owned(), config.sizes.flows),
@@ -166,7 +167,11 @@ impl Orphan {
         let addresses: Vec<IpAddr> = self.spec.addresses().collect();
         let pod = state.pods().find(|p| !p.host_network && p.addresses.iter().any(|a| addresses.contains(a)));
         let Some(pod) = pod else {
-            tracing::warn!(endpoint = self.spec.id, ?addresses, "no pod has the address of a link without a file; leaving it to the runtime");
+            tracing::warn!(
+                endpoint = self.spec.id,
+                ?addresses,
+                "no pod has the address of a link without a file; leaving it to the runtime"
+            );
             return;
         };
         self.spec.pod = pod.key.clone();
@@ -183,7 +188,12 @@ impl Orphan {
 ///
 /// # Errors
 /// Files or tables cannot be read at all.
-pub(crate) fn restore(state: &mut State, files: &EndpointFiles, object: &Object, netlink: &mut Netlink) -> Result<Vec<Orphan>> {
+pub(crate) fn restore(
+    state: &mut State,
+    files: &EndpointFiles,
+    object: &Object,
+    netlink: &mut Netlink,
+) -> Result<Vec<Orphan>> {
     let found = files.read()?;
     for (path, reason) in &found.corrupt {
         tracing::error!(set_aside = %path.display(), reason, "the state of an endpoint cannot be read; looking for the pod in the kernel's tables");
@@ -206,7 +216,11 @@ pub(crate) fn restore(state: &mut State, files: &EndpointFiles, object: &Object,
 }
 
 /// The link as it is now: indexes change when a node starts anew, names do not.
-fn still_there(netlink: &mut Netlink, spec: &EndpointSpec, attachment: Option<Attachment>) -> Result<Option<Attachment>> {
+fn still_there(
+    netlink: &mut Netlink,
+    spec: &EndpointSpec,
+    attachment: Option<Attachment>,
+) -> Result<Option<Attachment>> {
     let Some(attachment) = attachment else { return Ok(None) };
     let link = netlink.find_link(&spec.host_ifname).context("cannot look for the link of a pod")?;
     Ok(link.map(|link| Attachment { host_ifindex: link.index, ..attachment }))
@@ -250,7 +264,11 @@ pub(crate) fn drain_releases(run_dir: &Path, state: &mut State) {
         match release {
             Some(release) => {
                 let id = state.remove(&release.container_id, &release.ifname);
-                tracing::info!(container = release.container_id, endpoint = id, "released a pod that went while no agent listened");
+                tracing::info!(
+                    container = release.container_id,
+                    endpoint = id,
+                    "released a pod that went while no agent listened"
+                );
             }
             None => tracing::warn!(file = %file.display(), "a missed release makes no sense and is dropped"),
         }

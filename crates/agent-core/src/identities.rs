@@ -66,7 +66,10 @@ impl ClusterIdentities {
         for labels in &fresh {
             self.wanted.insert(labels.clone(), 0);
         }
-        fresh.into_iter().filter_map(|labels| self.candidate(&labels).map(|number| (labels, number))).collect()
+        fresh
+            .into_iter()
+            .filter_map(|labels| self.candidate(&labels).map(|number| (labels, number)))
+            .collect()
     }
 
     /// The number tried last for `labels` is taken by others; returns the next to try while they are still wanted.

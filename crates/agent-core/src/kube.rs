@@ -75,7 +75,12 @@ pub fn endpoint(endpoint: CiliumEndpoint) -> Option<RemoteEndpoint> {
     };
     Some(RemoteEndpoint {
         key: key(&endpoint.metadata),
-        identity: endpoint.status.identity.as_ref().and_then(|i| u32::try_from(i.id).ok()).unwrap_or_default(),
+        identity: endpoint
+            .status
+            .identity
+            .as_ref()
+            .and_then(|i| u32::try_from(i.id).ok())
+            .unwrap_or_default(),
         addresses: texts.filter_map(|t| t.parse().ok()).collect(),
         node: networking.and_then(|n| n.node.parse().ok()),
         named_ports: endpoint

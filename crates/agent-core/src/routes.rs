@@ -27,7 +27,10 @@ pub enum Route {
 }
 
 /// The routes this node wants, given itself and the others.
-pub(crate) fn wanted<'a>(settings: &Settings, nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<IpNet, Route> {
+pub(crate) fn wanted<'a>(
+    settings: &Settings,
+    nodes: impl Iterator<Item = &'a Node>,
+) -> BTreeMap<IpNet, Route> {
     let router = |prefix: &IpNet| {
         settings.node.routers.iter().copied().find(|r| r.is_ipv4() == prefix.addr().is_ipv4())
     };
@@ -71,7 +74,10 @@ mod tests {
 
     #[test]
     fn each_mode_has_its_routes() {
-        let nodes = [node("a", "172.31.0.1", "10.0.0.0/24", "10.0.0.1"), node("b", "172.31.0.2", "10.0.1.0/24", "10.0.1.1")];
+        let nodes = [
+            node("a", "172.31.0.1", "10.0.0.0/24", "10.0.0.1"),
+            node("b", "172.31.0.2", "10.0.1.0/24", "10.0.1.1"),
+        ];
         let remote = |tunnel, direct| {
             let routes = wanted(&settings(tunnel, direct), nodes.iter());
             let router = "10.0.0.1".parse().expect("literal");

@@ -36,7 +36,9 @@ impl<T: Keyed + PartialEq> Store<T> {
                 self.synced = true;
                 let fresh: BTreeMap<T::Key, T> = objects.into_iter().map(|o| (o.key(), o)).collect();
                 touched.extend(self.objects.keys().filter(|k| !fresh.contains_key(k)).cloned());
-                touched.extend(fresh.iter().filter(|(k, o)| self.objects.get(k) != Some(*o)).map(|(k, _)| k.clone()));
+                touched.extend(
+                    fresh.iter().filter(|(k, o)| self.objects.get(k) != Some(*o)).map(|(k, _)| k.clone()),
+                );
                 self.objects = fresh;
             }
         }

@@ -105,7 +105,8 @@ impl Update {
 
     /// Whether nothing is to be written or done.
     pub fn is_empty(&self) -> bool {
-        !self.has_rows() && self.endpoints.len() + self.conditions.len() + self.effects.len() + self.problems.len() == 0
+        !self.has_rows()
+            && self.endpoints.len() + self.conditions.len() + self.effects.len() + self.problems.len() == 0
     }
 }
 

@@ -7,12 +7,16 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use axoneme_agent_core::{Attachment, Change, Effect, Input, PodKey, PolicyWrite, Settings, State, Update, kube};
+use axoneme_agent_core::{
+    Attachment, Change, Effect, Input, PodKey, PolicyWrite, Settings, State, Update, kube,
+};
 use ipam::PodAllocator;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube_api::{CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode};
+use kube_api::{
+    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
+};
 use policy::EnforcementMode;
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
@@ -150,7 +154,9 @@ impl World {
         }
         let of = |name: &str| kinds.get(name).cloned().unwrap_or_default();
         let inputs = [
-            Input::Pods(Change::Reset(of("Pod").into_iter().filter_map(|v| kube::pod(read::<Pod>(v))).collect())),
+            Input::Pods(Change::Reset(
+                of("Pod").into_iter().filter_map(|v| kube::pod(read::<Pod>(v))).collect(),
+            )),
             Input::Namespaces(Change::Reset(
                 of("Namespace").into_iter().filter_map(|v| kube::namespace(read::<Namespace>(v))).collect(),
             )),
@@ -158,10 +164,16 @@ impl World {
                 of("CiliumNode").into_iter().filter_map(|v| kube::node(read::<CiliumNode>(v))).collect(),
             )),
             Input::Endpoints(Change::Reset(
-                of("CiliumEndpoint").into_iter().filter_map(|v| kube::endpoint(read::<CiliumEndpoint>(v))).collect(),
+                of("CiliumEndpoint")
+                    .into_iter()
+                    .filter_map(|v| kube::endpoint(read::<CiliumEndpoint>(v)))
+                    .collect(),
             )),
             Input::Identities(Change::Reset(
-                of("CiliumIdentity").into_iter().filter_map(|v| kube::identity(read::<CiliumIdentity>(v))).collect(),
+                of("CiliumIdentity")
+                    .into_iter()
+                    .filter_map(|v| kube::identity(read::<CiliumIdentity>(v)))
+                    .collect(),
             )),
             Input::Policies(
                 PolicyKind::Cnp,
@@ -171,7 +183,10 @@ impl World {
                 PolicyKind::Ccnp,
                 Change::Reset(of("CiliumClusterwideNetworkPolicy").into_iter().filter_map(ccnp).collect()),
             ),
-            Input::Policies(PolicyKind::Knp, Change::Reset(of("NetworkPolicy").into_iter().filter_map(knp).collect())),
+            Input::Policies(
+                PolicyKind::Knp,
+                Change::Reset(of("NetworkPolicy").into_iter().filter_map(knp).collect()),
+            ),
             Input::ApiServers(of("ApiServers").into_iter().flat_map(addresses).collect()),
         ];
         for input in inputs {
@@ -182,15 +197,25 @@ impl World {
     fn apply(&mut self, object: &Value) {
         let input = match kind(object).as_str() {
             "Pod" => Input::Pods(Change::Apply(kube::pod(read(object)).expect("a pod"))),
-            "Namespace" => Input::Namespaces(Change::Apply(kube::namespace(read(object)).expect("a namespace"))),
+            "Namespace" => {
+                Input::Namespaces(Change::Apply(kube::namespace(read(object)).expect("a namespace")))
+            }
             "CiliumNode" => Input::Nodes(Change::Apply(kube::node(read(object)).expect("a node"))),
-            "CiliumEndpoint" => Input::Endpoints(Change::Apply(kube::endpoint(read(object)).expect("an endpoint"))),
-            "CiliumIdentity" => Input::Identities(Change::Apply(kube::identity(read(object)).expect("an identity"))),
-            "CiliumNetworkPolicy" => Input::Policies(PolicyKind::Cnp, Change::Apply(cnp(object).expect("a policy"))),
+            "CiliumEndpoint" => {
+                Input::Endpoints(Change::Apply(kube::endpoint(read(object)).expect("an endpoint")))
+            }
+            "CiliumIdentity" => {
+                Input::Identities(Change::Apply(kube::identity(read(object)).expect("an identity")))
+            }
+            "CiliumNetworkPolicy" => {
+                Input::Policies(PolicyKind::Cnp, Change::Apply(cnp(object).expect("a policy")))
+            }
             "CiliumClusterwideNetworkPolicy" => {
                 Input::Policies(PolicyKind::Ccnp, Change::Apply(ccnp(object).expect("a policy")))
             }
-            "NetworkPolicy" => Input::Policies(PolicyKind::Knp, Change::Apply(knp(object).expect("a policy"))),
+            "NetworkPolicy" => {
+                Input::Policies(PolicyKind::Knp, Change::Apply(knp(object).expect("a policy")))
+            }
             "ApiServers" => Input::ApiServers(addresses(object)),
             other => panic!("scripts know no {other}"),
         };
@@ -224,7 +249,8 @@ impl World {
 
     /// What the tables hold, as far as `wanted` looks at them.
     fn show(&self, wanted: &Expectation) -> Expectation {
-        let pick = |asked: &Option<Vec<String>>, lines: &dyn Fn() -> Vec<String>| asked.as_ref().map(|_| lines());
+        let pick =
+            |asked: &Option<Vec<String>>, lines: &dyn Fn() -> Vec<String>| asked.as_ref().map(|_| lines());
         Expectation {
             wrote: pick(&wanted.wrote, &|| wrote(&self.last)),
             pods: pick(&wanted.pods, &|| self.pods()),
@@ -236,7 +262,9 @@ impl World {
             }),
             prefixes: pick(&wanted.prefixes, &|| {
                 let rows = self.state.ipcache().prefixes().rows().iter();
-                sorted(rows.map(|(k, e)| format!("{} {}", axoneme_agent_core::key_prefix(k).expect("a prefix"), entry(e))))
+                sorted(rows.map(|(k, e)| {
+                    format!("{} {}", axoneme_agent_core::key_prefix(k).expect("a prefix"), entry(e))
+                }))
             }),
             policies: pick(&wanted.policies, &|| self.policies()),
             routes: pick(&wanted.routes, &|| {
@@ -251,7 +279,11 @@ impl World {
             }),
             told: pick(&wanted.told, &|| {
                 let told = self.last.endpoints.iter();
-                sorted(told.map(|(pod, object)| format!("{pod}{}", if object.is_some() { "" } else { " removed" })))
+                sorted(
+                    told.map(|(pod, object)| {
+                        format!("{pod}{}", if object.is_some() { "" } else { " removed" })
+                    }),
+                )
             }),
             conditions: pick(&wanted.conditions, &|| {
                 let rows = self.state.conditions().rows().iter();
@@ -265,7 +297,10 @@ impl World {
         let rows = self.state.pod_rows().rows().iter().map(|(ifindex, row)| {
             let f = &row.facts;
             let deny = (f.deny_cookie_ingress != 0, f.deny_cookie_egress != 0);
-            format!("{ifindex} endpoint {} identity {} {} deny cookies {deny:?}", f.endpoint, f.identity, f.v4)
+            format!(
+                "{ifindex} endpoint {} identity {} {} deny cookies {deny:?}",
+                f.endpoint, f.identity, f.v4
+            )
         });
         sorted(rows)
     }
@@ -284,7 +319,10 @@ impl World {
                     (protocol, 24) => format!(" proto {protocol} port {}", key.l4.port),
                     (protocol, bits) => format!(" proto {protocol} port {}/{bits}", key.l4.port),
                 };
-                lines.push(format!("{} {} {}{l4} {deny}{open}", endpoint.spec.pod, key.direction, key.identity));
+                lines.push(format!(
+                    "{} {} {}{l4} {deny}{open}",
+                    endpoint.spec.pod, key.direction, key.identity
+                ));
             }
         }
         lines
@@ -379,7 +417,8 @@ fn effect(effect: &Effect) -> String {
 
 fn run(path: &Path) {
     let text = std::fs::read_to_string(path).expect("readable script");
-    let mut script: Script = serde_yaml_ng::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut script: Script =
+        serde_yaml_ng::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut world = World::new(&script.settings);
     let update = std::env::var_os("UPDATE_SCRIPTS").is_some();
     for (number, step) in script.steps.iter_mut().enumerate() {

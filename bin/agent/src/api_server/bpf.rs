@@ -107,10 +107,14 @@ pub(super) async fn policy(State(context): State<Context>, Path(id): Path<u16>) 
 }
 
 fn table(owner: &Owner, id: u16) -> Result<Option<PolicyTable>, Refused> {
-    let Some(slot) = owner.state.policy_of(id).and_then(|(table, _)| owner.kernel.slot(table)) else { return Ok(None) };
+    let Some(slot) = owner.state.policy_of(id).and_then(|(table, _)| owner.kernel.slot(table)) else {
+        return Ok(None);
+    };
     let content = owner.kernel.read_table(slot).map_err(kernel)?;
     let mut rows: Vec<(PolicyTrieKey, PolicyEntry)> = content.into_iter().collect();
-    rows.sort_by_key(|(key, _)| (key.key.direction, key.key.identity, key.key.protocol, u16::from_be(key.key.port)));
+    rows.sort_by_key(|(key, _)| {
+        (key.key.direction, key.key.identity, key.key.protocol, u16::from_be(key.key.port))
+    });
     let entries = rows.iter().map(|(key, entry)| row(owner, key, entry)).collect();
     Ok(Some(PolicyTable { endpoint: id, slot, entries }))
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use agent_core::{Attachment, Phase, PodKey};
 use api::cni::{
-    AllocateRequest, AllocateResponse, AttachRequest, AttachResponse, CheckRequest, CheckResponse, ReleaseResponse,
+    AllocateRequest, AllocateResponse, AttachRequest, AttachResponse, CheckRequest, CheckResponse,
+    ReleaseResponse,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -26,7 +27,10 @@ fn ready(context: &Context) -> Result<(), Refused> {
 }
 
 /// Addresses and a number for a new pod.
-pub(super) async fn allocate(State(context): State<Context>, Json(request): Json<AllocateRequest>) -> Answer<AllocateResponse> {
+pub(super) async fn allocate(
+    State(context): State<Context>,
+    Json(request): Json<AllocateRequest>,
+) -> Answer<AllocateResponse> {
     ready(&context)?;
     let pod = PodKey::new(&request.namespace, &request.pod_name);
     let name = pod.to_string();
@@ -67,7 +71,10 @@ fn response(owner: &Owner, spec: &agent_core::EndpointSpec) -> AllocateResponse 
 }
 
 /// The devices are there: program, tables, and an answer when both are in force.
-pub(super) async fn attach(State(context): State<Context>, Json(request): Json<AttachRequest>) -> Answer<AttachResponse> {
+pub(super) async fn attach(
+    State(context): State<Context>,
+    Json(request): Json<AttachRequest>,
+) -> Answer<AttachResponse> {
     ready(&context)?;
     let id = request.endpoint_id;
     let waiting = context
@@ -75,7 +82,10 @@ pub(super) async fn attach(State(context): State<Context>, Json(request): Json<A
         .ask(move |owner| {
             let known = owner.state.endpoint(id).filter(|e| e.spec.container_id == request.container_id);
             if known.is_none() {
-                return Err(Refused::not_found(format_args!("endpoint {id} of container {}", request.container_id)));
+                return Err(Refused::not_found(format_args!(
+                    "endpoint {id} of container {}",
+                    request.container_id
+                )));
             }
             owner.kernel.attach_pod(id, request.host_ifindex)?;
             let attachment = Attachment {
@@ -101,33 +111,50 @@ pub(super) async fn attach(State(context): State<Context>, Json(request): Json<A
         .await?;
     match (outcome, answer) {
         (Ok(Ok(Ok(()))), Some(answer)) => Ok(Json(answer)),
-        (Ok(Ok(Err(gone))), _) => Err(Refused::new(StatusCode::GONE, gone.to_string()).about(format!("pod {pod}"))),
+        (Ok(Ok(Err(gone))), _) => {
+            Err(Refused::new(StatusCode::GONE, gone.to_string()).about(format!("pod {pod}")))
+        }
         (Err(_), Some(_)) => Err(late(phase).about(format!("pod {pod}"))),
-        _ => Err(Refused::new(StatusCode::GONE, format!("endpoint {id} was removed")).about(format!("pod {pod}"))),
+        _ => {
+            Err(Refused::new(StatusCode::GONE, format!("endpoint {id} was removed"))
+                .about(format!("pod {pod}")))
+        }
     }
 }
 
 fn late(phase: Option<Phase>) -> Refused {
     let seconds = PATIENCE.as_secs();
     match phase {
-        Some(Phase::WaitingForIdentity) => {
-            Refused::new(StatusCode::GATEWAY_TIMEOUT, format!("its labels have no identity after {seconds} s"))
-                .cure("is the API server reachable from this node, and may the agent create CiliumIdentity objects?")
-        }
-        _ => Refused::new(StatusCode::GATEWAY_TIMEOUT, format!("its policy is not in the kernel after {seconds} s"))
-            .cure("see the log of cilium-agent for what the kernel refuses"),
+        Some(Phase::WaitingForIdentity) => Refused::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("its labels have no identity after {seconds} s"),
+        )
+        .cure("is the API server reachable from this node, and may the agent create CiliumIdentity objects?"),
+        _ => Refused::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("its policy is not in the kernel after {seconds} s"),
+        )
+        .cure("see the log of cilium-agent for what the kernel refuses"),
     }
 }
 
 /// Whether an attachment is known and in order.
-pub(super) async fn check(State(context): State<Context>, Json(request): Json<CheckRequest>) -> Answer<CheckResponse> {
+pub(super) async fn check(
+    State(context): State<Context>,
+    Json(request): Json<CheckRequest>,
+) -> Answer<CheckResponse> {
     let checked = context
         .handle
         .ask(move |owner| {
             let Some(endpoint) = owner.state.find(&request.container_id, &request.ifname) else {
-                return Err(Refused::not_found(format_args!("{} of container {}", request.ifname, request.container_id)));
+                return Err(Refused::not_found(format_args!(
+                    "{} of container {}",
+                    request.ifname, request.container_id
+                )));
             };
-            let wrong = |message: String| Err(Refused::new(StatusCode::CONFLICT, message).about(endpoint.spec.pod.to_string()));
+            let wrong = |message: String| {
+                Err(Refused::new(StatusCode::CONFLICT, message).about(endpoint.spec.pod.to_string()))
+            };
             let Some(attachment) = &endpoint.attachment else {
                 return wrong("the pod was never attached".to_owned());
             };
@@ -152,6 +179,7 @@ pub(super) async fn release(
     State(context): State<Context>,
     Path((container_id, ifname)): Path<(String, String)>,
 ) -> Answer<ReleaseResponse> {
-    let released = context.handle.ask(move |owner| owner.state.remove(&container_id, &ifname).is_some()).await?;
+    let released =
+        context.handle.ask(move |owner| owner.state.remove(&container_id, &ifname).is_some()).await?;
     Ok(Json(ReleaseResponse { released }))
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use abi::tables::{EGRESS, INGRESS, POLICY_DENY};
 use agent_core::{Phase, Source};
 use api::endpoint::{
-    AddressPair, Endpoint, EndpointStatus, ExternalIdentifiers, Health, Labels, NamedPort, Networking, Policy,
-    RealizedPolicy, Spec,
+    AddressPair, Endpoint, EndpointStatus, ExternalIdentifiers, Health, Labels, NamedPort, Networking,
+    Policy, RealizedPolicy, Spec,
 };
 use api::identity::{Identity, IdentityUse};
 use api::node::{IpEntry, IpMetadata, Node, NodeAddress, NodeAddresses};
@@ -36,7 +36,10 @@ pub(super) async fn one(State(context): State<Context>, Path(id): Path<String>) 
 }
 
 /// The endpoint that a reference names.
-pub(super) fn find<'a>(owner: &'a Owner, reference: &str) -> Result<Option<&'a agent_core::Endpoint>, Refused> {
+pub(super) fn find<'a>(
+    owner: &'a Owner,
+    reference: &str,
+) -> Result<Option<&'a agent_core::Endpoint>, Refused> {
     let state = &owner.state;
     let by = |test: &dyn Fn(&agent_core::Endpoint) -> bool| state.endpoints().values().find(|e| test(e));
     let (kind, value) = reference.split_once(':').unwrap_or(("cilium-local", reference));
@@ -45,15 +48,17 @@ pub(super) fn find<'a>(owner: &'a Owner, reference: &str) -> Result<Option<&'a a
             Ok(id) => state.endpoint(id),
             Err(_) => {
                 let text = format!("{reference:?} names no endpoint");
-                return Err(Refused::new(StatusCode::BAD_REQUEST, text)
-                    .cure("give a number, or pod-name:NAMESPACE:POD, container-id:ID, ipv4:ADDRESS, ipv6:ADDRESS"));
+                return Err(Refused::new(StatusCode::BAD_REQUEST, text).cure(
+                    "give a number, or pod-name:NAMESPACE:POD, container-id:ID, ipv4:ADDRESS, ipv6:ADDRESS",
+                ));
             }
         },
         "container-id" => by(&|e| e.spec.container_id == value),
         "cni-attachment-id" => by(&|e| format!("{}:{}", e.spec.container_id, e.spec.ifname) == value),
-        "pod-name" | "k8s-pod-name" | "cep-name" => {
-            by(&|e| value == format!("{}:{}", e.spec.pod.namespace, e.spec.pod.name) || value == e.spec.pod.to_string())
-        }
+        "pod-name" | "k8s-pod-name" | "cep-name" => by(&|e| {
+            value == format!("{}:{}", e.spec.pod.namespace, e.spec.pod.name)
+                || value == e.spec.pod.to_string()
+        }),
         "ipv4" | "ipv6" => value.parse().ok().and_then(|address| state.by_address(address)),
         _ => {
             let text = format!("{kind:?} is no way to name an endpoint");
@@ -104,7 +109,11 @@ fn model(owner: &Owner, endpoint: &agent_core::Endpoint) -> Endpoint {
             labels: Labels { security_relevant: texts(&endpoint.labels), ..Labels::default() },
             named_ports: ports
                 .iter()
-                .map(|p| NamedPort { name: p.name.clone(), port: p.port, protocol: protocol(p.protocol).to_owned() })
+                .map(|p| NamedPort {
+                    name: p.name.clone(),
+                    port: p.port,
+                    protocol: protocol(p.protocol).to_owned(),
+                })
                 .collect(),
             health: Health {
                 bpf: good.to_owned(),
@@ -204,14 +213,20 @@ fn ip_entries(owner: &Owner) -> Vec<IpEntry> {
         let (namespace, name) = pod.map(|p| (p.namespace, p.name)).unwrap_or_default();
         let metadata = IpMetadata { source: source.to_owned(), namespace, name };
         let host_ip = node(entry.node);
-        entries.insert(cidr.clone(), IpEntry { cidr, identity: entry.identity, host_ip, encrypt_key: 0, metadata });
+        entries.insert(
+            cidr.clone(),
+            IpEntry { cidr, identity: entry.identity, host_ip, encrypt_key: 0, metadata },
+        );
     }
     for (key, entry) in cache.prefixes().rows() {
         let Some(prefix) = agent_core::key_prefix(key) else { continue };
         let cidr = prefix.to_string();
         let metadata = IpMetadata { source: "generated".to_owned(), ..IpMetadata::default() };
         let host_ip = node(entry.node);
-        entries.insert(cidr.clone(), IpEntry { cidr, identity: entry.identity, host_ip, encrypt_key: 0, metadata });
+        entries.insert(
+            cidr.clone(),
+            IpEntry { cidr, identity: entry.identity, host_ip, encrypt_key: 0, metadata },
+        );
     }
     entries.into_values().collect()
 }
@@ -233,7 +248,10 @@ pub(super) fn node_models(owner: &Owner) -> Vec<Node> {
         };
         Node {
             name: format!("{}/{}", settings.cluster, node.name),
-            primary_address: NodeAddresses { ipv4: family(true, settings.ipv4), ipv6: family(false, settings.ipv6) },
+            primary_address: NodeAddresses {
+                ipv4: family(true, settings.ipv4),
+                ipv6: family(false, settings.ipv6),
+            },
             source: if node.name == settings.node.name { "local" } else { "custom-resource" }.to_owned(),
         }
     };

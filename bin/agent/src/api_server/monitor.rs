@@ -26,8 +26,10 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn fits(&self, event: &Event) -> bool {
-        let numbers = |list: &str| list.split(',').filter_map(|n| n.trim().parse().ok()).collect::<Vec<u16>>();
-        let any = |list: &str, ends: &[u16]| list.is_empty() || numbers(list).iter().any(|n| ends.contains(n));
+        let numbers =
+            |list: &str| list.split(',').filter_map(|n| n.trim().parse().ok()).collect::<Vec<u16>>();
+        let any =
+            |list: &str, ends: &[u16]| list.is_empty() || numbers(list).iter().any(|n| ends.contains(n));
         event.kind == "lost"
             || (self.kinds.is_empty() || self.kinds.split(',').any(|k| k == event.kind))
                 && any(&self.from, &[event.source_endpoint])
@@ -60,7 +62,8 @@ mod tests {
 
     #[test]
     fn filters_look_at_the_right_ends() {
-        let event = Event { kind: "drop".into(), source_endpoint: 5, destination_endpoint: 6, ..Event::default() };
+        let event =
+            Event { kind: "drop".into(), source_endpoint: 5, destination_endpoint: 6, ..Event::default() };
         let wanted = |kinds: &str, from: &str, to: &str, related: &str| Wanted {
             kinds: kinds.into(),
             from: from.into(),

@@ -2,8 +2,9 @@
 
 use api::node::Node;
 use api::status::{
-    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam, KubeProxyReplacement,
-    Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
+    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam,
+    KubeProxyReplacement, Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status,
+    Version,
 };
 use axum::Json;
 use axum::extract::State;
@@ -31,9 +32,18 @@ pub(super) async fn health(State(context): State<Context>) -> Answer<Health> {
 }
 
 fn waiting(context: &Context) -> String {
-    let missing: Vec<String> =
-        context.watches.iter().map(kube_watch::Watched::health).filter(|h| !h.synced).map(|h| h.kind).collect();
-    if missing.is_empty() { "writing the kernel's tables".to_owned() } else { format!("waiting for {}", missing.join(", ")) }
+    let missing: Vec<String> = context
+        .watches
+        .iter()
+        .map(kube_watch::Watched::health)
+        .filter(|h| !h.synced)
+        .map(|h| h.kind)
+        .collect();
+    if missing.is_empty() {
+        "writing the kernel's tables".to_owned()
+    } else {
+        format!("waiting for {}", missing.join(", "))
+    }
 }
 
 /// What runs.
@@ -82,7 +92,9 @@ fn kubernetes(context: &Context) -> Kubernetes {
     let now = Instant::now();
     let healths: Vec<_> = context.watches.iter().map(kube_watch::Watched::health).collect();
     let silent = healths.iter().find(|h| !h.connected || h.silence(now).is_some_and(|s| s > SILENCE));
-    let waiting = context.outboxes.endpoints.len() + context.outboxes.conditions.len() + context.outboxes.identities.len();
+    let waiting = context.outboxes.endpoints.len()
+        + context.outboxes.conditions.len()
+        + context.outboxes.identities.len();
     let (state, msg) = match silent {
         None if waiting > 100 => ("Warning", format!("{waiting} objects wait to be written")),
         None => ("Ok", String::new()),
@@ -91,13 +103,19 @@ fn kubernetes(context: &Context) -> Kubernetes {
             ("Failure", format!("{} cannot be watched: {error}", health.kind))
         }
     };
-    Kubernetes { state: state.to_owned(), msg, k8s_api_versions: healths.into_iter().map(|h| h.kind).collect() }
+    Kubernetes {
+        state: state.to_owned(),
+        msg,
+        k8s_api_versions: healths.into_iter().map(|h| h.kind).collect(),
+    }
 }
 
 fn cni_file(config: &Config) -> Part {
     match &config.paths.cni_conf {
         None => part("Disabled", "the agent writes no CNI configuration"),
-        Some(path) if path.exists() => part("Ok", format!("successfully wrote CNI configuration file to {}", path.display())),
+        Some(path) if path.exists() => {
+            part("Ok", format!("successfully wrote CNI configuration file to {}", path.display()))
+        }
         Some(path) => part("Warning", format!("{} is not written yet", path.display())),
     }
 }
@@ -132,10 +150,14 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
             max_identity: abi::identity::CLUSTER_MAX,
         }),
         ipam: Some(ipam(owner, config)),
-        kube_proxy_replacement: Some(KubeProxyReplacement { mode: "False".to_owned(), ..KubeProxyReplacement::default() }),
+        kube_proxy_replacement: Some(KubeProxyReplacement {
+            mode: "False".to_owned(),
+            ..KubeProxyReplacement::default()
+        }),
         masquerading: Some(masquerading(owner, config)),
         node_monitor: Some(NodeMonitor {
-            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             npages: maps.events.spec().max_entries / PAGE,
             pagesize: PAGE,
             lost: maps.lost.sum(0).unwrap_or_default(),
@@ -192,4 +214,3 @@ fn masquerading(owner: &Owner, config: &Config) -> Masquerading {
         devices,
     }
 }
-

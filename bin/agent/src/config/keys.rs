@@ -17,7 +17,11 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 /// Every option the agent reads.
 pub(super) const KEYS: &[Key] = &[
     key("agent-health-port", "9879", "TCP port of /healthz on the loopback address"),
-    key("auto-direct-node-routes", "false", "route other nodes' pods directly through their addresses (same L2 network)"),
+    key(
+        "auto-direct-node-routes",
+        "false",
+        "route other nodes' pods directly through their addresses (same L2 network)",
+    ),
     key("bpf-ct-global-tcp-max", "524288", "entries of the conntrack table"),
     key("bpf-nat-global-max", "524288", "entries of the masquerade table"),
     key("bpf-policy-map-max", "65536", "accepted; policy tables take the memory they need"),
@@ -29,7 +33,11 @@ pub(super) const KEYS: &[Key] = &[
     key("cni-log-file", "/var/run/cilium/cilium-cni.log", "log of the CNI plugin"),
     key("config-dir", "", "folder with one file per option (the mounted ConfigMap)"),
     key("debug", "false", "log more"),
-    key("devices", "", "native devices, separated by spaces or commas; empty: those of the default route and the node's address"),
+    key(
+        "devices",
+        "",
+        "native devices, separated by spaces or commas; empty: those of the default route and the node's address",
+    ),
     key("disable-endpoint-crd", "false", "write no CiliumEndpoint objects"),
     key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
     key("enable-hubble", "true", "serve flows"),
@@ -39,7 +47,11 @@ pub(super) const KEYS: &[Key] = &[
     key("enable-ipv6-masquerade", "true", "pods reach the world with the node's IPv6 address"),
     key("enable-k8s-networkpolicy", "true", "enforce networking.k8s.io NetworkPolicy"),
     key("enable-policy", "default", "policy enforcement: default, always or never"),
-    key("enable-source-ip-verification", "true", "drop what a pod sends under an address that is not its own"),
+    key(
+        "enable-source-ip-verification",
+        "true",
+        "drop what a pod sends under an address that is not its own",
+    ),
     key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
     key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
     key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
@@ -50,7 +62,11 @@ pub(super) const KEYS: &[Key] = &[
     key("k8s-kubeconfig-path", "", "kubeconfig file; empty: service account"),
     key("k8s-node-name", "", "name of this node; normally from the environment variable K8S_NODE_NAME"),
     key("lib-dir", "/var/lib/cilium", "folder with the kernel programs (axoneme.o)"),
-    key("monitor-aggregation", "medium", "none: every packet is an event; otherwise one per connection event and 5 s"),
+    key(
+        "monitor-aggregation",
+        "medium",
+        "none: every packet is an event; otherwise one per connection event and 5 s",
+    ),
     key("mtu", "0", "MTU of the underlay; 0: as found on the devices"),
     key("policy-audit-mode", "false", "report policy drops but let the packets pass"),
     key("routing-mode", "tunnel", "tunnel or native"),
@@ -58,7 +74,11 @@ pub(super) const KEYS: &[Key] = &[
     key("state-dir", "/var/run/cilium", "folder of the agent's state"),
     key("tunnel-port", "8472", "UDP port of the tunnel"),
     key("tunnel-protocol", "vxlan", "vxlan"),
-    key("write-cni-conf-when-ready", "/etc/cni/net.d/05-cilium.conflist", "CNI configuration to write once pods can be served; empty: none"),
+    key(
+        "write-cni-conf-when-ready",
+        "/etc/cni/net.d/05-cilium.conflist",
+        "CNI configuration to write once pods can be served; empty: none",
+    ),
 ];
 
 /// The entry of `name`, if the agent knows it.

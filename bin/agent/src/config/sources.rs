@@ -74,9 +74,12 @@ pub(crate) fn gather(
 
 fn command() -> Command {
     KEYS.iter().fold(
-        Command::new("cilium-agent").version(env!("CARGO_PKG_VERSION")).about("The agent of a node: pod network and policy"),
+        Command::new("cilium-agent")
+            .version(env!("CARGO_PKG_VERSION"))
+            .about("The agent of a node: pod network and policy"),
         |command, key| {
-            let arg = Arg::new(key.name).long(key.name).help(format!("{} [default: {}]", key.help, key.default));
+            let arg =
+                Arg::new(key.name).long(key.name).help(format!("{} [default: {}]", key.help, key.default));
             // `--debug` and `--debug=true` both work; other options take their value with or without `=`.
             command.arg(match key.default {
                 "true" | "false" => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
@@ -110,7 +113,8 @@ fn read_folder(folder: &Path, options: &mut Options) -> Result<()> {
         if name.starts_with('.') || entry.path().is_dir() {
             continue;
         }
-        let value = fs::read_to_string(entry.path()).with_context(|| format!("cannot read option {name} in {}", folder.display()))?;
+        let value = fs::read_to_string(entry.path())
+            .with_context(|| format!("cannot read option {name} in {}", folder.display()))?;
         options.set(&name, &value);
     }
     Ok(())

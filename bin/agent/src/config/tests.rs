@@ -17,7 +17,9 @@ fn refusal(pairs: &[(&str, &str)]) -> String {
 fn defaults_are_a_tunnel_with_ipv4() {
     let config = parse(&[]).expect("defaults");
     assert_eq!(config.routing, Routing::Tunnel { port: 8472 });
-    assert!(config.ipv4 && !config.ipv6 && config.masquerade_v4 && !config.masquerade_v6 && !config.dual_stack());
+    assert!(
+        config.ipv4 && !config.ipv6 && config.masquerade_v4 && !config.masquerade_v6 && !config.dual_stack()
+    );
     assert_eq!(config.ipam, IpamMode::ClusterPool);
 }
 
@@ -56,12 +58,19 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
 fn flags_win_over_environment_and_folder() {
     let folder = std::env::temp_dir().join(format!("axoneme-config-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("scratch folder");
-    for (name, value) in [("enable-ipv6", "true\n"), ("tunnel-port", "1"), ("mtu", "1400"), ("no-such-key", "1")] {
+    for (name, value) in
+        [("enable-ipv6", "true\n"), ("tunnel-port", "1"), ("mtu", "1400"), ("no-such-key", "1")]
+    {
         std::fs::write(folder.join(name), value).expect("scratch file");
     }
     let args = ["cilium-agent", "--tunnel-port", "3", "--debug", "--config-dir"].map(OsString::from);
     let args = args.into_iter().chain([folder.clone().into_os_string()]);
-    let environment = [("CILIUM_TUNNEL_PORT", "2"), ("CILIUM_MTU", "1500"), ("K8S_NODE_NAME", "n7"), ("CILIUM_SERVICE_HOST", "x")];
+    let environment = [
+        ("CILIUM_TUNNEL_PORT", "2"),
+        ("CILIUM_MTU", "1500"),
+        ("K8S_NODE_NAME", "n7"),
+        ("CILIUM_SERVICE_HOST", "x"),
+    ];
     let options = gather(args, environment.map(|(k, v)| (k.to_owned(), v.to_owned()))).expect("gathered");
     let _ = std::fs::remove_dir_all(&folder);
 

@@ -61,7 +61,8 @@ impl Kernel {
             self.republish(id, state);
             return None;
         }
-        (!delta.deletes.is_empty()).then(|| Leaving::Entries(id, delta.deletes.iter().map(trie_key).collect()))
+        (!delta.deletes.is_empty())
+            .then(|| Leaving::Entries(id, delta.deletes.iter().map(trie_key).collect()))
     }
 
     /// Deletes what no address and no pod leads to any more.
@@ -77,7 +78,11 @@ impl Kernel {
                 if let Err(error) = self.tables.edit(slot, &[], &deletes) {
                     // What stays would allow whoever gets the identity's number next.
                     let error = crate::text(&error);
-                    tracing::warn!(table = id.0, error, "entries of a policy table cannot be deleted; writing it anew");
+                    tracing::warn!(
+                        table = id.0,
+                        error,
+                        "entries of a policy table cannot be deleted; writing it anew"
+                    );
                     self.republish(id, state);
                 }
             }

@@ -72,7 +72,8 @@ impl Events {
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let (sender, mut records) = mpsc::channel::<Box<[u8]>>(QUEUE);
         let lost = loader::PerCpu::open(&loader::globals(&self.bpf_root).join(abi::maps::LOST))?;
-        let reader = EventReader::start(&self.object.maps.events, lost, move |r| sender.try_send(r.into()).is_ok())?;
+        let reader =
+            EventReader::start(&self.object.maps.events, lost, move |r| sender.try_send(r.into()).is_ok())?;
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         let mut batch = Vec::with_capacity(BATCH);
         let mut known_lost = reader.stats().map_or(0, |s| s.lost_in_kernel);
@@ -147,7 +148,11 @@ impl Events {
             .await?;
         if lost > 0 && monitored {
             // A listener that has just left is no loss.
-            let _ = self.monitors.sender.send(Arc::new(Event { kind: "lost".to_owned(), lost, ..Event::default() }));
+            let _ = self.monitors.sender.send(Arc::new(Event {
+                kind: "lost".to_owned(),
+                lost,
+                ..Event::default()
+            }));
         }
         for event in events {
             let _ = self.monitors.sender.send(event);
@@ -190,7 +195,8 @@ fn event(raw: &RawFlow, flow: &Flow) -> Event {
         RawKind::Verdict { denied, .. } => {
             event.kind = "policy-verdict".to_owned();
             event.reason = denied.map(|r| flow::format::drop_text(i32::from(r))).unwrap_or_default();
-            event.direction = if flow.direction == Direction::Egress { "egress" } else { "ingress" }.to_owned();
+            event.direction =
+                if flow.direction == Direction::Egress { "egress" } else { "ingress" }.to_owned();
             event.action = match flow.verdict {
                 Verdict::Audit => "audit",
                 Verdict::Dropped => "deny",
@@ -223,6 +229,10 @@ fn summary(flow: &Flow) -> String {
 fn policies(flow: &Flow) -> Vec<PolicyRef> {
     let all: [&Policies; 4] =
         [&flow.egress_allowed_by, &flow.ingress_allowed_by, &flow.egress_denied_by, &flow.ingress_denied_by];
-    let reference = |p: &flow::Policy| PolicyRef { kind: p.kind.clone(), namespace: p.namespace.clone(), name: p.name.clone() };
+    let reference = |p: &flow::Policy| PolicyRef {
+        kind: p.kind.clone(),
+        namespace: p.namespace.clone(),
+        name: p.name.clone(),
+    };
     all.into_iter().flat_map(|p| p.iter()).map(reference).collect()
 }

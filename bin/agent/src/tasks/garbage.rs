@@ -28,7 +28,12 @@ pub(crate) async fn run(object: Arc<Object>) {
         tracing::debug!(?stats, next = ?interval, "swept");
         for (table, stats) in [("conntrack", stats.flows), ("masquerade", stats.nat)] {
             if stats.pressure() > 0.9 {
-                tracing::warn!(table, used = stats.alive, size = stats.capacity, "a table is nearly full: new connections will be dropped; enlarge it (bpf-ct-global-tcp-max, bpf-nat-global-max)");
+                tracing::warn!(
+                    table,
+                    used = stats.alive,
+                    size = stats.capacity,
+                    "a table is nearly full: new connections will be dropped; enlarge it (bpf-ct-global-tcp-max, bpf-nat-global-max)"
+                );
             }
         }
     }

@@ -31,7 +31,12 @@ pub(crate) struct Server {
 ///
 /// # Errors
 /// A socket cannot be opened.
-pub(crate) async fn start(hubble: &Hubble, fixed: &Fixed, handle: &Handle, stop: &CancellationToken) -> Result<Server> {
+pub(crate) async fn start(
+    hubble: &Hubble,
+    fixed: &Fixed,
+    handle: &Handle,
+    stop: &CancellationToken,
+) -> Result<Server> {
     let observer = Observer::new(observer::Config {
         node_name: fixed.node.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,7 +5,9 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube_api::{CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode};
+use kube_api::{
+    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
+};
 use kube_watch::{Clients, WatchSpec, Watched};
 use types::PolicyKind;
 
@@ -36,10 +38,16 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
         inputs(convert::changes::<CiliumNode, _>(batch, kube::node, convert::name), Input::Nodes)
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<CiliumEndpoint, _>(batch, kube::endpoint, convert::pod_key), Input::Endpoints)
+        inputs(
+            convert::changes::<CiliumEndpoint, _>(batch, kube::endpoint, convert::pod_key),
+            Input::Endpoints,
+        )
     });
     watches.add(clients, handle, everything(), |batch| {
-        inputs(convert::changes::<CiliumIdentity, _>(batch, kube::identity, convert::number), Input::Identities)
+        inputs(
+            convert::changes::<CiliumIdentity, _>(batch, kube::identity, convert::number),
+            Input::Identities,
+        )
     });
     watches.policies(clients, config, handle);
     let servers = ApiServers::default();
@@ -47,7 +55,9 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
         fields: Some("metadata.namespace=default".to_owned()),
         labels: Some("kubernetes.io/service-name=kubernetes".to_owned()),
     };
-    watches.add(clients, handle, slices, move |batch| servers.change(batch as Vec<kube_watch::Change<EndpointSlice>>));
+    watches.add(clients, handle, slices, move |batch| {
+        servers.change(batch as Vec<kube_watch::Change<EndpointSlice>>)
+    });
     watches
 }
 

@@ -3,12 +3,13 @@
 use agent_core::{Change, ClusterIdentity, Condition, EndpointObject, Input, PodKey};
 use futures::future::BoxFuture;
 use kube_api::endpoint::{
-    EndpointHealth, EndpointIdentity, EndpointNetworking, EndpointPolicy, EndpointPolicyDirection, EndpointStatus,
-    ExternalIdentifiers, NamedPort,
+    EndpointHealth, EndpointIdentity, EndpointNetworking, EndpointPolicy, EndpointPolicyDirection,
+    EndpointStatus, ExternalIdentifiers, NamedPort,
 };
 use kube_api::node::AddressPair;
 use kube_api::{
-    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition,
+    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumPolicy,
+    PolicyCondition,
 };
 use kube_watch::write::{Created, Object};
 use kube_watch::{ApiError, Clients, Key};
@@ -19,7 +20,13 @@ use crate::outbox::{Outboxes, deliver};
 use crate::owner::Handle;
 
 /// The writers to run. `node` is this node's underlay address, by which it knows its own endpoint objects.
-pub(crate) fn all(clients: &Clients, outboxes: &Outboxes, handle: &Handle, node: String, objects: bool) -> Vec<BoxFuture<'static, ()>> {
+pub(crate) fn all(
+    clients: &Clients,
+    outboxes: &Outboxes,
+    handle: &Handle,
+    node: String,
+    objects: bool,
+) -> Vec<BoxFuture<'static, ()>> {
     let endpoints = {
         let clients = clients.clone();
         deliver(outboxes.endpoints.clone(), move |pod: PodKey, wish: Option<EndpointObject>| {
@@ -61,7 +68,12 @@ pub(crate) fn all(clients: &Clients, outboxes: &Outboxes, handle: &Handle, node:
 }
 
 /// Creates an identity, or finds out who was first.
-async fn create_identity(clients: &Clients, handle: &Handle, labels: &Labels, number: u32) -> Result<(), ApiError> {
+async fn create_identity(
+    clients: &Clients,
+    handle: &Handle,
+    labels: &Labels,
+    number: u32,
+) -> Result<(), ApiError> {
     let wanted = CiliumIdentity::new(number, labels.security_labels());
     let (Created::New(found) | Created::Exists(found)) = clients.create_identity(&wanted).await?;
     let labels = labels.clone();
@@ -97,7 +109,11 @@ async fn remove(clients: &Clients, pod: &PodKey, node: &str) -> Result<(), ApiEr
     }
 }
 
-async fn set_condition(clients: &Clients, origin: &PolicyOrigin, condition: &Condition) -> Result<(), ApiError> {
+async fn set_condition(
+    clients: &Clients,
+    origin: &PolicyOrigin,
+    condition: &Condition,
+) -> Result<(), ApiError> {
     match origin.kind {
         PolicyKind::Cnp => set_valid::<CiliumNetworkPolicy>(clients, origin, condition).await,
         PolicyKind::Ccnp => set_valid::<CiliumClusterwideNetworkPolicy>(clients, origin, condition).await,
@@ -106,7 +122,11 @@ async fn set_condition(clients: &Clients, origin: &PolicyOrigin, condition: &Con
     }
 }
 
-async fn set_valid<P: Object + CiliumPolicy>(clients: &Clients, origin: &PolicyOrigin, condition: &Condition) -> Result<(), ApiError> {
+async fn set_valid<P: Object + CiliumPolicy>(
+    clients: &Clients,
+    origin: &PolicyOrigin,
+    condition: &Condition,
+) -> Result<(), ApiError> {
     let policy: P = match clients.get(&Key::new(&origin.namespace, &origin.name)).await {
         Ok(policy) => policy,
         Err(error) if error.is_not_found() => return Ok(()),
@@ -173,7 +193,11 @@ fn endpoint(object: &EndpointObject) -> CiliumEndpoint {
         named_ports: object
             .named_ports
             .iter()
-            .map(|p| NamedPort { name: p.name.clone(), port: p.port, protocol: protocol(p.protocol).to_owned() })
+            .map(|p| NamedPort {
+                name: p.name.clone(),
+                port: p.port,
+                protocol: protocol(p.protocol).to_owned(),
+            })
             .collect(),
         service_account: object.service_account.clone(),
         ..EndpointStatus::default()

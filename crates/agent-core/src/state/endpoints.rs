@@ -39,7 +39,8 @@ pub enum CreateError {
 fn host_ifname(container_id: &str, ifname: &str) -> String {
     // FNV-1a, 64 bits: any hash will do that spreads and never changes between versions.
     let bytes = container_id.bytes().chain([0]).chain(ifname.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     format!("lxc{:012x}", hash & 0xffff_ffff_ffff)
 }
 
@@ -62,7 +63,8 @@ impl State {
         let id = self.free_number().ok_or_else(|| CreateError::Number { pod: pod.clone() })?;
         let owner = format!("{pod} [{id}]");
         let lease = self.ipam.allocate(&owner);
-        let PodLease { v4, v6 } = lease.map_err(|source| CreateError::Address { pod: pod.clone(), source })?;
+        let PodLease { v4, v6 } =
+            lease.map_err(|source| CreateError::Address { pod: pod.clone(), source })?;
         let spec = EndpointSpec {
             id,
             container_id: container_id.to_owned(),
@@ -245,7 +247,9 @@ impl State {
     /// Tells the engine about the dirty endpoints as subjects, and the address tables about their identities.
     pub(super) fn refresh_subjects(&mut self) {
         for id in self.dirty_endpoints.clone() {
-            let Some(endpoint) = self.endpoints.get(&id).filter(|e| e.is_complete()).cloned() else { continue };
+            let Some(endpoint) = self.endpoints.get(&id).filter(|e| e.is_complete()).cloned() else {
+                continue;
+            };
             let ports = self.pods.get(&endpoint.spec.pod).map(|p| p.named_ports.clone()).unwrap_or_default();
             let mut named_ports = NamedPorts::new();
             for port in &ports {

@@ -77,7 +77,9 @@ impl State {
 
     fn refresh_rows(&mut self, id: u16) {
         let Some(endpoint) = self.endpoints.get(&id) else { return };
-        let Some(attachment) = endpoint.attachment.as_ref().filter(|_| endpoint.is_complete()) else { return };
+        let Some(attachment) = endpoint.attachment.as_ref().filter(|_| endpoint.is_complete()) else {
+            return;
+        };
         let Some(table_id) = self.engine.table_of(u64::from(id)) else { return };
         let Some(table) = self.engine.table(table_id) else { return };
         let spec = &endpoint.spec;
@@ -95,8 +97,13 @@ impl State {
         };
         let ifindex = attachment.host_ifindex;
         // A link that was made anew has another index.
-        let stale: Vec<u32> =
-            self.pod_rows.rows().iter().filter(|(i, row)| **i != ifindex && row.facts.endpoint == id).map(|(i, _)| *i).collect();
+        let stale: Vec<u32> = self
+            .pod_rows
+            .rows()
+            .iter()
+            .filter(|(i, row)| **i != ifindex && row.facts.endpoint == id)
+            .map(|(i, _)| *i)
+            .collect();
         let addresses: Vec<Addr> = spec.addresses().map(Addr::from).collect();
         for old in stale {
             self.pod_rows.remove(&old);
