@@ -30,6 +30,9 @@ const CASES: &[(&str, Way, bool)] = &[
 ];
 /// Entries of the policy that a new flow meets.
 const POLICY_ENTRIES: &[usize] = &[10, 16_000, 64_000];
+/// The one case whose packet can be run again and again: nothing of it changes but link addresses, which the node's own
+/// packets are not asked for. Everything is in the processor's caches then.
+const IN_A_ROW: &str = "packet.established.host_to_pod.1_flow_in_a_row";
 const OVER_EMPTY: &str = "an empty program";
 
 /// The figures of this part.
@@ -44,6 +47,7 @@ pub(crate) fn figures() -> Vec<Figure> {
         figures.push(Figure::lower(name("1_flow"), "ns").goal(100.0).peer(OVER_EMPTY));
         figures.push(Figure::lower(name("100000_flows"), "ns").goal(350.0).peer(OVER_EMPTY));
     }
+    figures.push(Figure::lower(IN_A_ROW, "ns").goal(100.0).peer(OVER_EMPTY));
     for what in ["policies_64000", "identities_100000", "prefixes_10000"] {
         let name = format!("packet.established.unchanged_by.{what}");
         figures.push(Figure::lower(name, "ratio").goal(1.05).peer("the same packet with next to none"));
@@ -91,6 +95,7 @@ fn in_one_world(figures: &mut Figures, effort: Effort, tunnel: bool) -> Result<(
         established(figures, &node, effort, case, *way).with_context(|| format!("established, {case}"))?;
     }
     if !tunnel {
+        in_a_row(figures, &node, effort)?;
         unchanged(figures, &mut node, effort)?;
         slow(figures, &mut node, effort)?;
     }
@@ -121,6 +126,19 @@ fn established(figures: &mut Figures, node: &Node, effort: Effort, case: &str, w
         figures.set_estimate(&format!("packet.established.{case}.{name}"), estimate, samples)?;
     }
     node.report(true)
+}
+
+fn in_a_row(figures: &mut Figures, node: &Node, effort: Effort) -> Result<()> {
+    const RUNS: u32 = 1000;
+    open(node, Way::HostToPod, 1)?;
+    let packet = node.packet(Way::HostToPod, 0, false, ACK);
+    let mut samples = Vec::new();
+    for _ in 0..effort.turns {
+        let [ours, empty] = node.in_a_row(&packet, RUNS)?;
+        samples.push(ours - empty);
+    }
+    ensure_fast(node, 1)?;
+    figures.set_estimate(IN_A_ROW, estimate(&samples), samples.len() * RUNS as usize)
 }
 
 /// Opens flows and answers them, then lets each carry a packet, so that both directions are decided.
