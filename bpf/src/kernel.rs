@@ -18,6 +18,11 @@ use crate::maps::*;
 /// Furthest offset that is read directly: no header this datapath looks at lies beyond.
 const FURTHEST: usize = 512;
 const PSEUDO_HEADER: u64 = 0x10;
+const AVAILABLE_DATA: u64 = 0;
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+/// Bytes in the event ring above which its reader is woken.
+const WAKE_ABOVE: u64 = 256 << 10;
 const MANGLED_ZERO: u64 = 0x20;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -512,7 +517,10 @@ impl Env for Kernel {
             }
             core::ptr::write(&raw mut (*record).event, *event);
         }
-        entry.submit(0);
+        // Waking the reader costs more than a packet's whole path. It looks by itself every few ticks of its own, and is
+        // only called when much has piled up.
+        let piled_up = AX_EVENTS.query(AVAILABLE_DATA) > WAKE_ABOVE;
+        entry.submit(if piled_up { FORCE_WAKEUP } else { NO_WAKEUP });
     }
     #[inline(always)]
     fn count(&mut self, reason: u8, egress: bool) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use crate::{
     array::PerCpu,
@@ -137,6 +137,10 @@ impl Drop for EventReader {
     }
 }
 
+/// How often the reader looks by itself: the programs do not wake it for single events (a wakeup costs microseconds on the
+/// packet's path), only when much has piled up.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
+
 fn read(mut ring: RingBuf<MapData>, stop: &OwnedFd, counts: &Counts, mut sink: impl FnMut(&[u8]) -> bool) {
     loop {
         while let Some(record) = ring.next() {
@@ -144,7 +148,7 @@ fn read(mut ring: RingBuf<MapData>, stop: &OwnedFd, counts: &Counts, mut sink: i
             counter.fetch_add(1, Ordering::Relaxed);
         }
         let mut fds = [PollFd::new(&ring, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, None) {
+        match rustix::event::poll(&mut fds, Some(&LOOK)) {
             Err(rustix::io::Errno::INTR) | Ok(_) => {}
             Err(error) => {
                 tracing::error!(%error, "event ring cannot be waited for; no more events are read");
