@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::Scene;
+use super::{Pod, Scene};
 use crate::cluster::probe;
 use crate::report::Report;
 use crate::restart::{account, outcomes};
@@ -21,13 +21,7 @@ pub(super) struct Load {
 impl Load {
     /// Starts traffic for `seconds`.
     pub(super) fn start(scene: &Scene<'_>, seconds: u64) -> Result<Load> {
-        let (tool, seconds) = (probe(), seconds.to_string());
-        let start = |what: &str, to: &str| -> Result<Child> {
-            let ask =
-                [tool.as_str(), what, to, "--seconds", &seconds, "--timeout", TIMEOUT, "--interval", "20"];
-            let mut command = scene.cluster.command(&[&scene.left.enter(), ask.as_slice()].concat());
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
-        };
+        let start = |what: &str, to: &str| start(scene, scene.left, [what, to], seconds, TIMEOUT);
         let mut load = Load { held: Vec::new(), opened: Vec::new() };
         for (to, how) in [(scene.near, "same node"), (scene.right, "across nodes")] {
             for target in to.sockets(80) {
@@ -55,4 +49,25 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// Attempts from `near` to `left` that a policy denies; gives the running client.
+pub(super) fn canary(scene: &Scene<'_>, seconds: u64) -> Result<Child> {
+    start(scene, scene.near, ["flood", &scene.left.socket(80)], seconds, "50")
+}
+
+/// Waits for the canary's end and reports what got through: nothing should.
+pub(super) fn finish_canary(canary: Child, name: &str, report: &mut Report) -> Result<()> {
+    let (attempts, ok) = outcomes(&account(canary)?);
+    let seen = if attempts == 0 { "no attempts".to_owned() } else { ok.to_string() };
+    report.check(name, &format!("denied, but let through of {attempts}"), "0", &seen);
+    Ok(())
+}
+
+fn start(scene: &Scene<'_>, from: &Pod, ask: [&str; 2], seconds: u64, timeout: &str) -> Result<Child> {
+    let (tool, seconds) = (probe(), seconds.to_string());
+    let [what, to] = ask;
+    let ask = [tool.as_str(), what, to, "--seconds", &seconds, "--timeout", timeout, "--interval", "20"];
+    let mut command = scene.cluster.command(&[&from.enter(), ask.as_slice()].concat());
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
 }

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::load::Load;
-use super::{Scene, yes};
+use serde_json::json;
+
+use super::load::{self, Load};
+use super::{Scene, Source, yes};
+use crate::manifests::{self, NAMESPACE};
 use crate::report::Report;
 
 /// How long a repair may take: pins are looked at every three seconds.
@@ -54,7 +57,14 @@ const FOREIGN: &str = "tc qdisc add dev eth0 clsact && for way in ingress egress
 
 pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     report.title("Somebody deletes what is ours");
+    let nobody = json!({
+        "endpointSelector": { "matchLabels": { "app": "near" } },
+        "egress": [{ "toEndpoints": [{ "matchLabels": { "app": "nobody" } }] }],
+    });
+    scene.cluster.apply(&[manifests::policy("fault-canary", &nobody)])?;
+    scene.expect(report, "canary", Source::Pod(scene.near), &scene.left.socket(80), false)?;
     let load = Load::start(scene, LOAD)?;
+    let canary = load::canary(scene, LOAD)?;
     let sh = |script: &str| scene.cluster.lab(&["exec", "n1", "sh", "-c", script]);
     sh(FOREIGN)?;
     for (what, deletion, show) in DELETIONS {
@@ -72,6 +82,8 @@ pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     let ours = "find /sys/fs/bpf/cilium -type f | wc -l";
     let links = sh(ours)?;
     load.finish("while ours is deleted", report)?;
+    load::finish_canary(canary, "while ours is deleted", report)?;
+    scene.cluster.kubectl(&["delete", "cnp", "-n", NAMESPACE, "fault-canary"])?;
     report.check("filter of somebody else on eth0", "our links stay", links.trim(), sh(ours)?.trim());
     sh("tc qdisc del dev eth0 clsact")?;
     let log = scene.log("n1")?;
