@@ -15,7 +15,7 @@ KERNEL=(axoneme-loader axoneme-netlink axoneme-kernel-tests)
 pure() {
   local without=(--exclude axoneme-sim) p
   for p in "${KERNEL[@]}"; do without+=(--exclude "$p"); done
-  cargo test --locked --workspace "${without[@]}"
+  AXONEME_TOOLS=required cargo test --locked --workspace "${without[@]}"
 }
 sim() { cargo test --locked -p axoneme-sim; }
 kernel() { AXONEME_REQUIRE_KERNEL=1 cargo test --locked $(printf -- '-p %s ' "${KERNEL[@]}") -- --test-threads=1; }
