@@ -51,8 +51,10 @@ fn corrupt_file(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     report.title("The agent starts again over a corrupt endpoint file");
     let load = Load::start(scene, 10)?;
     let file = format!("/var/run/cilium/state/{}/ep_config.json", scene.near.id);
-    scene.cluster.lab(&["exec", "n1", "sh", "-c", &format!("head -c 300 /dev/urandom > {file}")])?;
-    kill_agent(scene, "n1")?;
+    let pid = *scene.cluster.agent_pids("n1")?.first().context("no agent runs")?;
+    // Stopped first: the running agent may be about to write the file anew.
+    let damage = format!("kill -STOP {pid}; head -c 300 /dev/urandom > {file}; kill -KILL {pid}");
+    scene.cluster.lab(&["exec", "n1", "sh", "-c", &damage])?;
     report.check("agent", "ready again", "yes", yes(wait_for_agent(scene, "n1", BACK)?));
     let endpoints = || {
         let list = scene.cluster.agent("n1", &["cilium-dbg", "endpoint", "list", "-o", "json"])?;

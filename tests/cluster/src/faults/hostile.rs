@@ -7,6 +7,7 @@ use super::{Pod, Scene, Source, yes};
 use crate::cluster::Cluster;
 use crate::manifests::{self, NAMESPACE};
 use crate::report::Report;
+use crate::rules::until;
 
 const NAME: &str = "hostile";
 
@@ -57,13 +58,12 @@ pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     for reason in ["Invalid source ip", "Invalid source mac"] {
         report.check("counted by reason", reason, "yes", yes(metrics.contains(&reason.to_lowercase())));
     }
-    let flows = scene.cluster.agent("n1", &["hubble", "observe", "--last", "500", "--verdict", "DROPPED"])?;
-    report.check(
-        "hubble observe",
-        "Invalid source ip",
-        "yes",
-        yes(flows.to_lowercase().contains("invalid source ip")),
-    );
+    let dropped = || {
+        let args = ["hubble", "observe", "--last", "1000", "--verdict", "DROPPED"];
+        let flows = scene.cluster.agent("n1", &args)?;
+        Ok(yes(flows.to_lowercase().contains("invalid source ip")).to_owned())
+    };
+    report.check("hubble observe", "Invalid source ip", "yes", &until(dropped, "yes")?);
     scene.expect(report, "the others", Source::Pod(scene.near), &scene.right.socket(80), true)?;
     report.flush();
     Ok(())
