@@ -119,5 +119,5 @@ for key in $keys; do
   if grep -rqF "\"$key\"" ../../bin/agent/src ../../bin/operator/src; then ok; else : >"$out"; fail "ConfigMap key $key: neither agent nor operator reads it"; fi
 done
 
-echo "charts: $passed passed, $failed failed"
+echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
