@@ -147,8 +147,10 @@ struct Pod {
 
 impl Pod {
     fn find(cluster: &Cluster, name: &str, node: &str) -> Result<Pod> {
-        let files =
-            cluster.lab(&["exec", node, "sh", "-c", "cat /var/run/cilium/state/[0-9]*/ep_config.json"])?;
+        // What the agent has set aside as corrupt is no endpoint.
+        let list =
+            "find /var/run/cilium/state -name '*.corrupt' -prune -o -name ep_config.json -exec cat {} +";
+        let files = cluster.lab(&["exec", node, "sh", "-c", list])?;
         let stored = serde_json::Deserializer::from_str(&files).into_iter::<Value>().flatten();
         let own = stored.filter(|e| e["namespace"] == NAMESPACE && e["pod_name"] == name).last();
         let own = own.with_context(|| format!("{node} has no endpoint of the pod {name}"))?;
