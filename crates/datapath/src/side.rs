@@ -57,11 +57,11 @@ pub fn world<E: Env>(env: &E, addr: &Addr) -> Identity {
 #[inline(always)]
 pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
     let addr = work.packet.destination;
-    if let Some(ifindex) = env.local(&addr) {
-        if let Some(facts) = env.pod(ifindex) {
-            work.receiver = Side::pod(ifindex, facts);
-            return;
-        }
+    if let Some(ifindex) = env.local(&addr)
+        && let Some(facts) = env.pod(ifindex)
+    {
+        work.receiver = Side::pod(ifindex, facts);
+        return;
     }
     let side = &mut work.receiver;
     *side = Side::remote(world(env, &addr));

@@ -68,6 +68,7 @@ pub struct Node {
     pub(crate) writer: Option<std::cell::Cell<u32>>,
     pub(crate) work: Work,
     /// Entries removed during a run: the kernel keeps them readable until the run is over, and so do we.
+    #[expect(clippy::vec_box, reason = "the entry has to stay where a FlowRef points")]
     pub(crate) removed: Vec<Box<Flow>>,
 }
 

@@ -181,7 +181,7 @@ fn damage(random: &mut Random, frame: &mut [u8], v4: bool) {
     for _ in 0..=random.below(4) {
         let at = 14 + random.below(frame.len() - 14);
         if !addresses.contains(&at) {
-            frame[at] = random.next() as u8;
+            frame[at] = random.number() as u8;
         }
     }
 }

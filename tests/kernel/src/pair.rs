@@ -226,7 +226,7 @@ impl Pair {
             }
         }
         // A marker makes every table another, so that none is shared with an earlier round.
-        let marker = PolicyKey { identity: random.next() as u32 | 0x4000_0000, ..PolicyKey::default() };
+        let marker = PolicyKey { identity: random.number() as u32 | 0x4000_0000, ..PolicyKey::default() };
         let allow = PolicyEntry { precedence: 1, ..PolicyEntry::default() };
         content.insert(PolicyTrieKey::new(marker, &allow), allow);
         let slot = self.policies.publish(&content)?;
