@@ -67,7 +67,8 @@ fn corrupt_file(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
         Ok(ready.filter(ours).count().to_string())
     };
     report.check("its endpoint", "ready", "1", &until(endpoints, "1")?);
-    report.check("log", "names the file", "yes", yes(scene.log("n1")?.contains(&file)));
+    let named = || Ok(yes(scene.log("n1")?.contains(&file)).to_owned());
+    report.check("log", "names the file", "yes", &until(named, "yes")?);
     scene.expect(report, "its pod, asked", Source::Pod(scene.left), &scene.near.socket(80), true)?;
     scene.expect(report, "its pod, asking", Source::Pod(scene.near), &scene.right.socket(80), true)?;
     load.finish("corrupt file", report)?;
