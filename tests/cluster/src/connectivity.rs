@@ -78,8 +78,8 @@ pub(crate) fn wait_for_pods(cluster: &Cluster) -> Result<()> {
 fn ask(cluster: &Cluster, from: From, to: &str) -> Result<Child> {
     let tool = probe();
     let mut command = match from {
-        From::Pod(pod) => cluster.in_pod(pod, &["probe", "connect", to, "--timeout", "2000"]),
-        From::Host(node) => cluster.command(&["exec", node, &tool, "connect", to, "--timeout", "2000"]),
+        From::Pod(pod) => cluster.in_pod(pod, &["probe", "connect", to, "--timeout", "4000"]),
+        From::Host(node) => cluster.command(&["exec", node, &tool, "connect", to, "--timeout", "4000"]),
     };
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a client")
 }
