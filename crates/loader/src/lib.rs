@@ -32,7 +32,9 @@ pub use link::{Attached, Change, Foreign, Hook, LinkError, LinkKey, LinkPlace, L
 pub use map::{Map, MapError, MapSpec};
 pub use maps::{Maps, globals};
 pub use object::{Adoption, LoadError, LoadOptions, Object, Program, ProgramStats};
-pub use policy::{NO_TABLE, PolicyContent, PolicyStats, PolicyTables, PolicyTrieKey, read_policies, read_policies_in};
+pub use policy::{
+    NO_TABLE, PolicyContent, PolicyStats, PolicyTables, PolicyTrieKey, read_policies, read_policies_in,
+};
 pub use preflight::{Feature, FeatureReport, preflight};
 pub use table::{CHUNK, Cursor, Plain, Table};
 

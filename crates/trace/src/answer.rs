@@ -321,7 +321,10 @@ fn elsewhere(prepared: &Prepared, verdict: Result<Verdict, DropReason>) -> Strin
         return format!("the egress policy of {} was asked before", of(source, question.source));
     }
     if destination.is_remote_pod() {
-        return format!("the ingress policy of {} has yet to be asked", of(destination, question.destination));
+        return format!(
+            "the ingress policy of {} has yet to be asked",
+            of(destination, question.destination)
+        );
     }
     String::new()
 }
