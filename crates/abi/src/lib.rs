@@ -20,6 +20,7 @@ pub mod maps;
 pub mod mark;
 pub mod nat;
 pub mod reason;
+pub mod service;
 pub mod tables;
 
 pub use addr::Addr;
@@ -29,6 +30,9 @@ pub use flow::{End, Flow, FlowKey};
 pub use identity::Identity;
 pub use nat::{NatKey, NatValue};
 pub use reason::DropReason;
+pub use service::{
+    Affinity, AffinityKey, Backend, Frontend, FrontendKey, MemberKey, Range, SocketKey, SocketValue, SourceRangeKey,
+};
 pub use tables::{IpcacheEntry, PodFacts, PolicyEntry, PolicyKey, PrefixKey};
 
 /// Grows with every change to a layout or a meaning in this crate.

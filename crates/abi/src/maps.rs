@@ -28,6 +28,20 @@ pub const FLOWS: &str = "AX_FLOWS";
 pub const HALF_OPEN: &str = "AX_HALFOPEN";
 /// LRU hash: [`crate::NatKey`] → [`crate::NatValue`].
 pub const NAT: &str = "AX_NAT";
+/// Hash: [`crate::FrontendKey`] → [`crate::Frontend`].
+pub const FRONTENDS: &str = "AX_FRONTENDS";
+/// Array: slot → [`crate::Backend`].
+pub const BACKENDS: &str = "AX_BACKENDS";
+/// Hash: [`crate::MemberKey`] → `u32`, all backends of all services.
+pub const MEMBERS: &str = "AX_MEMBERS";
+/// Array of arrays: slot → [`crate::service::MAGLEV_SIZE`] offsets (`u16`) into a range of backends.
+pub const MAGLEV: &str = "AX_MAGLEV";
+/// LRU hash: [`crate::AffinityKey`] → [`crate::Affinity`].
+pub const AFFINITY: &str = "AX_AFFINITY";
+/// LPM trie: [`crate::SourceRangeKey`] → `u32`.
+pub const SOURCE_RANGES: &str = "AX_RANGES";
+/// LRU hash: [`crate::SocketKey`] → [`crate::SocketValue`].
+pub const SOCKETS: &str = "AX_SOCKETS";
 /// LRU hash: [`FragmentKey`] → [`FragmentPorts`].
 pub const FRAGMENTS: &str = "AX_FRAGMENTS";
 
@@ -59,6 +73,20 @@ pub mod size {
     pub const NAT: u32 = 524_288;
     /// Fragmented datagrams under way.
     pub const FRAGMENTS: u32 = 8192;
+    /// Frontends of services.
+    pub const FRONTENDS: u32 = 131_072;
+    /// Slots for backends of services (20 bytes each, allocated at once).
+    pub const BACKENDS: u32 = 524_288;
+    /// Backends of services.
+    pub const MEMBERS: u32 = 524_288;
+    /// Maglev tables.
+    pub const MAGLEV: u32 = 65_536;
+    /// Clients bound to a backend.
+    pub const AFFINITY: u32 = 65_536;
+    /// Source ranges of services.
+    pub const SOURCE_RANGES: u32 = 65_536;
+    /// Sockets that were translated.
+    pub const SOCKETS: u32 = 262_144;
 }
 
 crate::plain! {
