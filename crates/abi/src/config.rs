@@ -16,6 +16,12 @@ pub struct NodeConfig {
     pub native_v4: Addr,
     /// Destinations that keep the pod's address (`ipv6NativeRoutingCIDR`).
     pub native_v6: Addr,
+    /// Source with which a pod meets itself through a service, IPv4.
+    pub loopback_v4: Addr,
+    /// Source with which a pod meets itself through a service, IPv6.
+    pub loopback_v6: Addr,
+    /// Cookie of the host's network namespace (`SO_NETNS_COOKIE`, kernel 5.14).
+    pub host_cookie: u64,
     /// Prefix length of `native_v4` in the 128-bit space; 0 = none.
     pub native_v4_len: u32,
     /// Prefix length of `native_v6`; 0 = none.
@@ -38,12 +44,16 @@ pub struct NodeConfig {
     pub world_v6: u32,
     /// UDP port of the tunnel (host order); pods may not send to it.
     pub tunnel_port: u32,
+    /// First port of NodePort services (host order).
+    pub node_port_min: u32,
+    /// Last port of NodePort services (host order).
+    pub node_port_max: u32,
     /// Switches, see the constants of this module.
     pub features: u32,
     /// MAC address of `cilium_host`, answered to ARP and ND of the pods.
     pub host_mac: [u8; 6],
     pub _pad: [u8; 2],
-} size 152
+} size 200
 }
 
 /// Traffic between nodes is encapsulated.
@@ -58,3 +68,11 @@ pub const POLICY_AUDIT: u32 = 8;
 pub const RECORD_VERDICT: u32 = 16;
 /// A packet's source is checked against its pod.
 pub const SOURCE_CHECK: u32 = 32;
+/// Services are translated packet by packet.
+pub const SERVICES: u32 = 64;
+/// Services are translated when a socket connects.
+pub const SOCKET_LB: u32 = 128;
+/// Only sockets of the host's network namespace are.
+pub const SOCKET_LB_HOST_ONLY: u32 = 256;
+/// A NodePort cannot be bound on the node.
+pub const BIND_PROTECTION: u32 = 512;

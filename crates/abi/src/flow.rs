@@ -132,6 +132,8 @@ pub const MASQUERADE: u32 = 32;
 pub const DENIED: u32 = 64;
 /// The allowed verdict was a policy drop under audit.
 pub const AUDITED: u32 = 128;
+/// The starting side spoke to a service: what the other side answers is translated (see [`crate::nat`]).
+pub const SERVED: u32 = 256;
 
 /// Lifetime of an answered TCP flow, ns (8,000 s, as Cilium's default).
 pub const TCP_LIFETIME: u64 = 8_000_000_000_000;

@@ -26,8 +26,10 @@ pub const POLICIES: &str = "AX_POLICIES";
 pub const FLOWS: &str = "AX_FLOWS";
 /// LRU hash: [`crate::FlowKey`] → [`crate::Flow`], flows that nobody answered yet. A flood only evicts its own kind.
 pub const HALF_OPEN: &str = "AX_HALFOPEN";
-/// LRU hash: [`crate::NatKey`] → [`crate::NatValue`].
+/// Hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections that were answered. Never evicts.
 pub const NAT: &str = "AX_NAT";
+/// LRU hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections that nobody answered yet.
+pub const NAT_HALF_OPEN: &str = "AX_NATOPEN";
 /// Hash: [`crate::FrontendKey`] → [`crate::Frontend`].
 pub const FRONTENDS: &str = "AX_FRONTENDS";
 /// Array: slot → [`crate::Backend`].
@@ -69,8 +71,10 @@ pub mod size {
     pub const FLOWS: u32 = 524_288;
     /// Flows that nobody answered yet.
     pub const HALF_OPEN: u32 = 131_072;
-    /// Masquerade entries (two a connection).
+    /// Answered translated connections (two entries each).
     pub const NAT: u32 = 524_288;
+    /// Translated connections that nobody answered yet (two entries each).
+    pub const NAT_HALF_OPEN: u32 = 131_072;
     /// Fragmented datagrams under way.
     pub const FRAGMENTS: u32 = 8192;
     /// Frontends of services.

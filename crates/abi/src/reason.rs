@@ -42,6 +42,8 @@ pub enum DropReason {
     InvalidExtensionHeader = 156,
     /// IP fragmentation not supported.
     FragmentsUnsupported = 157,
+    /// Service backend not found.
+    NoBackend = 158,
     /// No tunnel/encapsulation endpoint (datapath BUG!).
     NoTunnelEndpoint = 160,
     /// Unsupported L2 protocol.
@@ -58,10 +60,14 @@ pub enum DropReason {
     InvalidIdentity = 171,
     /// Unknown sender.
     UnknownSender = 172,
+    /// IsClusterIP.
+    IsClusterIp = 174,
     /// First logical datagram fragment not found.
     FirstFragmentMissing = 175,
     /// Forbidden ICMPv6 message.
     ForbiddenIcmp6 = 176,
+    /// Denied by LB src range check.
+    DeniedBySourceRange = 177,
     /// Policy denied by denylist.
     PolicyDeny = 181,
     /// TTL exceeded.
@@ -92,6 +98,7 @@ impl DropReason {
         DropReason::CtInsertFailed,
         DropReason::InvalidExtensionHeader,
         DropReason::FragmentsUnsupported,
+        DropReason::NoBackend,
         DropReason::NoTunnelEndpoint,
         DropReason::UnsupportedL2,
         DropReason::NoNatMapping,
@@ -100,8 +107,10 @@ impl DropReason {
         DropReason::EncapsulationProhibited,
         DropReason::InvalidIdentity,
         DropReason::UnknownSender,
+        DropReason::IsClusterIp,
         DropReason::FirstFragmentMissing,
         DropReason::ForbiddenIcmp6,
+        DropReason::DeniedBySourceRange,
         DropReason::PolicyDeny,
         DropReason::TtlExceeded,
         DropReason::EndpointNotReady,
@@ -134,6 +143,7 @@ impl DropReason {
             DropReason::CtInsertFailed => "CT: Map insertion failed",
             DropReason::InvalidExtensionHeader => "Invalid IPv6 extension header",
             DropReason::FragmentsUnsupported => "IP fragmentation not supported",
+            DropReason::NoBackend => "Service backend not found",
             DropReason::NoTunnelEndpoint => "No tunnel/encapsulation endpoint (datapath BUG!)",
             DropReason::UnsupportedL2 => "Unsupported L2 protocol",
             DropReason::NoNatMapping => "No mapping for NAT masquerade",
@@ -142,8 +152,10 @@ impl DropReason {
             DropReason::EncapsulationProhibited => "Encapsulation traffic is prohibited",
             DropReason::InvalidIdentity => "Invalid identity",
             DropReason::UnknownSender => "Unknown sender",
+            DropReason::IsClusterIp => "IsClusterIP",
             DropReason::FirstFragmentMissing => "First logical datagram fragment not found",
             DropReason::ForbiddenIcmp6 => "Forbidden ICMPv6 message",
+            DropReason::DeniedBySourceRange => "Denied by LB src range check",
             DropReason::PolicyDeny => "Policy denied by denylist",
             DropReason::TtlExceeded => "TTL exceeded",
             DropReason::EndpointNotReady => "Endpoint not ready",
@@ -172,6 +184,7 @@ impl DropReason {
             DropReason::CtInsertFailed => "CT_MAP_INSERTION_FAILED",
             DropReason::InvalidExtensionHeader => "INVALID_IPV6_EXTENSION_HEADER",
             DropReason::FragmentsUnsupported => "IP_FRAGMENTATION_NOT_SUPPORTED",
+            DropReason::NoBackend => "SERVICE_BACKEND_NOT_FOUND",
             DropReason::NoTunnelEndpoint => "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT",
             DropReason::UnsupportedL2 => "UNSUPPORTED_L2_PROTOCOL",
             DropReason::NoNatMapping => "NO_MAPPING_FOR_NAT_MASQUERADE",
@@ -180,8 +193,10 @@ impl DropReason {
             DropReason::EncapsulationProhibited => "ENCAPSULATION_TRAFFIC_IS_PROHIBITED",
             DropReason::InvalidIdentity => "INVALID_IDENTITY",
             DropReason::UnknownSender => "UNKNOWN_SENDER",
+            DropReason::IsClusterIp => "IS_A_CLUSTERIP",
             DropReason::FirstFragmentMissing => "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND",
             DropReason::ForbiddenIcmp6 => "FORBIDDEN_ICMPV6_MESSAGE",
+            DropReason::DeniedBySourceRange => "DENIED_BY_LB_SRC_RANGE_CHECK",
             DropReason::PolicyDeny => "POLICY_DENY",
             DropReason::TtlExceeded => "TTL_EXCEEDED",
             DropReason::EndpointNotReady => "DROP_EP_NOT_READY",

@@ -1,7 +1,7 @@
 //! Flows: is this packet part of something decided, and if not, what is decided?
 
 use abi::flow::{
-    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED,
+    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED, SERVED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
 use abi::{DropReason, End, Flow, FlowKey, TraceReason, config, identity};
@@ -167,6 +167,10 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
     }
     work.reason = if reply { TraceReason::Reply } else { TraceReason::Established } as u32;
     work.decision.masquerade = u32::from(flow.flags & MASQUERADE != 0 && !reply);
+    if work.served != 0 && !reply {
+        flow.flags |= SERVED;
+    }
+    work.served = u32::from(reply && flow.flags & SERVED != 0);
     work.report = u32::from(report);
     Ok(())
 }
@@ -179,9 +183,13 @@ fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64, replaces: bool) -> Resu
         // Only now: what policy refuses must not end the flow of others.
         env.remove_flow(Table::Answered, &work.key);
     }
-    let Work { flow, decision, packet, sender, receiver, from, epoch, .. } = &mut *work;
+    let Work { flow, decision, packet, sender, receiver, from, epoch, served, .. } = &mut *work;
     *flow = Flow::EMPTY;
     flow.flags = if *from == 0 { LOW_STARTED } else { 0 };
+    if *served != 0 {
+        flow.flags |= SERVED;
+    }
+    *served = 0;
     flow.epoch = *epoch;
     flow.created = (now / SECOND) as u32;
     apply(flow, decision);

@@ -1,19 +1,19 @@
 //! The entry points: one for each place where a program sits. Each leaves its verdict in the work's `verdict`.
 
 use abi::flow::{ANSWERED, DENIED, GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
-use abi::flow::{HIGH_CLOSED, LOW_CLOSED, MASQUERADE, RESET};
+use abi::flow::{HIGH_CLOSED, LOW_CLOSED, MASQUERADE, RESET, SERVED};
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{DropReason, End, Flow, TraceReason, config, identity, mark};
 
 use crate::conntrack::{related, starter, update};
 use crate::deliver::{oversized, send};
 use crate::env::{Action, Env, Table};
-use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, LAST_HOP, frame, protocol, tcp};
+use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, LAST_HOP, Packet, frame, protocol, tcp};
 use crate::parts::Part;
 use crate::side::{Side, ipcache, masqueraded, world};
 use crate::trace::dropped;
 use crate::work::Work;
-use crate::{nat, neighbour};
+use crate::{nat, neighbour, service};
 
 /// A packet leaves a pod: TCX ingress of its host-side device.
 #[inline(always)]
@@ -200,6 +200,13 @@ fn fast<E: Env>(
     }
     work.decision.masquerade = u32::from(by_starter && flow.flags & MASQUERADE != 0);
     let identity = flow.identity[from];
+    if !by_starter && flow.flags & SERVED != 0 {
+        env.part(Part::ComeBack, work)?;
+        if elsewhere(work, &flow.end[to]) {
+            work.sender.identity = identity;
+            return env.part(Part::Forward, work);
+        }
+    }
     send(env, work, &flow.end[to], identity)
 }
 
@@ -215,8 +222,21 @@ fn slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if work.report != 0 || env.monitor() > 1 {
         env.part(Part::Passed, work)?;
     }
+    // What a backend answers carries the service's address from here on.
+    if work.served != 0 {
+        env.part(Part::ComeBack, work)?;
+        if elsewhere(work, &work.receiver.end) {
+            return env.part(Part::Forward, work);
+        }
+    }
     let (end, identity) = (work.receiver.end, work.sender.identity);
     send(env, work, &end, identity)
+}
+
+/// Whether an answer to this node's address turned out to be for the client behind it.
+#[inline(always)]
+fn elsewhere(work: &Work, end: &End) -> bool {
+    end.go == GO_STACK && work.served != 0 && !work.nat.destination.same(&work.nat_key.destination)
 }
 
 /// Whether the frame carries `mac` as its source.
@@ -251,27 +271,76 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     if work.packet.protocol == protocol::UDP && tunnelled && env.config().features & config::TUNNEL != 0 {
         return Err(DropReason::EncapsulationProhibited);
     }
+    if service::possible(env, &work.packet) {
+        work.inside = 1;
+        env.part(Part::Serve, work)?;
+        if work.settled() {
+            return Ok(());
+        }
+    }
     env.part(Part::Receiver, work)?;
     slow(env, work)
+}
+
+/// The node's address that packets of this family leave with.
+#[inline(always)]
+fn host_address<'a, E: Env>(env: &'a E, packet: &Packet) -> &'a abi::Addr {
+    if packet.is(IPV6) { &env.config().node_v6 } else { &env.config().node_v4 }
+}
+
+/// Whether a packet to this node can be the answer to one that left with the node's address.
+#[inline(always)]
+fn may_come_back<E: Env>(env: &E, packet: &Packet) -> bool {
+    let port = u32::from(u16::from_be(packet.destination_port));
+    match packet.protocol {
+        protocol::ICMP | protocol::ICMPV6 => true,
+        _ => port >= env.config().nat_port_min && port <= env.config().nat_port_max,
+    }
 }
 
 /// Slow path of a packet from a native device.
 #[inline(always)]
 pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    let node = if work.packet.is(IPV6) { &env.config().node_v6 } else { &env.config().node_v4 };
-    if work.packet.destination.same(node) {
+    // The client's own: it may get this node's address below, but never this node's rights.
+    let client = work.packet.source;
+    let answer = work.packet.destination.same(host_address(env, &work.packet)) && may_come_back(env, &work.packet);
+    if answer {
         env.part(Part::ComeBack, work)?;
+    } else if service::possible(env, &work.packet) {
+        env.part(Part::Serve, work)?;
+        if work.settled() {
+            return Ok(());
+        }
     }
-    // The verdict still says "not ours".
-    if env.local(&work.packet.destination).is_none() {
+    let here = env.local(&work.packet.destination).is_some();
+    if !here && work.served == 0 {
+        // The verdict still says "not ours".
         return Ok(());
     }
+    stranger(env, work, &client)?;
+    if !here {
+        return env.part(Part::Forward, work);
+    }
+    if answer {
+        // Brought home, it is like any other.
+        work.served = 0;
+    }
+    env.part(Part::Receiver, work)?;
+    if work.receiver.end.go != GO_POD {
+        return Err(DropReason::EndpointNotReady);
+    }
+    slow(env, work)
+}
+
+/// Fills in the sender of a packet that came from a native device, by the address it came with.
+#[inline(always)]
+fn stranger<E: Env>(env: &E, work: &mut Work, client: &abi::Addr) -> Result<(), DropReason> {
     // A pod of this node never speaks from outside.
-    if env.local(&work.packet.source).is_some() {
+    if env.local(client).is_some() {
         return Err(DropReason::InvalidSourceIp);
     }
-    work.sender = Side::remote(world(env, &work.packet.source));
-    if let Some(entry) = ipcache(env, &work.packet.source) {
+    work.sender = Side::remote(world(env, client));
+    if let Some(entry) = ipcache(env, client) {
         // An address of this node, or one that lives behind the tunnel, does not come this way.
         let tunnelled = entry.flags & IPCACHE_TUNNEL != 0 && env.config().features & config::TUNNEL != 0;
         if entry.flags & IPCACHE_HOST != 0 || tunnelled {
@@ -279,11 +348,24 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
         }
         work.sender.identity = entry.identity;
     }
+    Ok(())
+}
+
+/// Sends on what this node translated for others: to a backend elsewhere, or back to the client. Policy is its ends'.
+#[inline(always)]
+pub fn forward<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     env.part(Part::Receiver, work)?;
-    if work.receiver.end.go != GO_POD {
-        return Err(DropReason::EndpointNotReady);
+    let end = work.receiver.end;
+    if end.go == GO_POD {
+        return Err(DropReason::Unroutable);
     }
-    slow(env, work)
+    let identity = match work.sender.identity {
+        local if identity::is_local_scope(local) => world(env, &work.packet.source),
+        other => other,
+    };
+    send(env, work, &end, identity)?;
+    env.set_mark(mark::SNAT_DONE);
+    Ok(())
 }
 
 #[inline(always)]
@@ -304,10 +386,18 @@ fn to_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         env.set_mark(mark::SNAT_DONE);
         return Ok(());
     }
-    let node = if work.packet.is(IPV6) { &env.config().node_v6 } else { &env.config().node_v4 };
+    let own = work.packet.source.same(host_address(env, &work.packet));
+    if own && env.config().features & config::SERVICES != 0 {
+        // A backend that shares the node's network answers.
+        env.part(Part::ComeBack, work)?;
+        if work.served != 0 {
+            env.set_mark(mark::SNAT_DONE);
+            return Ok(());
+        }
+    }
     let port = u32::from(u16::from_be(work.packet.source_port));
     let in_range = port >= env.config().nat_port_min && port <= env.config().nat_port_max;
-    if work.packet.source.same(node) && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet)
+    if own && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet)
     {
         work.own = 1;
         return env.part(Part::Leave, work);
@@ -352,7 +442,13 @@ pub fn overlay_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     work.sender.end = End::going(GO_TUNNEL);
     work.sender.end.gateway = remote;
     if work.receiver.end.go == GO_STACK {
-        // For this node itself; forwarding for others is not ours.
+        // For this node itself: an answer to what it sent for a client, or its own. Forwarding for others is not ours.
+        if env.config().features & config::SERVICES != 0 {
+            env.part(Part::ComeBack, work)?;
+            if work.served != 0 {
+                return env.part(Part::Forward, work);
+            }
+        }
         work.verdict.action = Action::Stack;
         return Ok(());
     }

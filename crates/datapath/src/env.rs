@@ -1,7 +1,8 @@
 //! What the packet path may ask of the world it runs in, and what it answers.
 
 use abi::{
-    Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey,
+    Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry, MemberKey,
+    NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue, SourceRangeKey,
 };
 use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
 use core::ops::{Deref, DerefMut};
@@ -72,39 +73,89 @@ pub struct TunnelKey {
     pub remote: Addr,
 }
 
-/// An entry of a flow table, in place.
+/// An entry of a table of flows or translations, in place.
 ///
 /// Another CPU may change the entry at the same time (the two directions of a flow can run on two CPUs), as with any
 /// BPF map value. All fields are words that stand for themselves, so a torn read costs at most one trip over the slow
 /// path or a lost count, never memory safety.
-pub struct FlowRef(*mut Flow);
+pub struct EntryRef<T>(*mut T);
 
-impl FlowRef {
+/// A flow, in place.
+pub type FlowRef = EntryRef<Flow>;
+/// A translated connection, in place.
+pub type NatRef = EntryRef<NatValue>;
+
+impl<T> EntryRef<T> {
     /// Wraps a pointer into a table.
     ///
     /// # Safety
-    /// `flow` must point to a valid entry that stays allocated while the current packet is handled.
+    /// `entry` must point to a valid entry that stays allocated while the current packet is handled.
     #[inline(always)]
-    pub unsafe fn new(flow: *mut Flow) -> Self {
-        FlowRef(flow)
+    pub unsafe fn new(entry: *mut T) -> Self {
+        EntryRef(entry)
     }
 }
 
-impl Deref for FlowRef {
-    type Target = Flow;
+impl<T> Deref for EntryRef<T> {
+    type Target = T;
     #[inline(always)]
-    fn deref(&self) -> &Flow {
+    fn deref(&self) -> &T {
         // SAFETY: valid for the handling of this packet, as promised to `new`.
         unsafe { &*self.0 }
     }
 }
 
-impl DerefMut for FlowRef {
+impl<T> DerefMut for EntryRef<T> {
     #[inline(always)]
-    fn deref_mut(&mut self) -> &mut Flow {
+    fn deref_mut(&mut self) -> &mut T {
         // SAFETY: valid for the handling of this packet, as promised to `new`.
         unsafe { &mut *self.0 }
     }
+}
+
+/// What packets and sockets both ask of their world: node facts, addresses, and the tables of services.
+pub trait Tables {
+    /// Monotonic clock, ns.
+    fn now(&self) -> u64;
+    /// A random number.
+    fn random(&mut self) -> u32;
+    /// Facts of this node.
+    fn config(&self) -> &NodeConfig;
+    /// What is known of one address.
+    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
+
+    /// A service's address.
+    fn frontend(&self, key: &FrontendKey) -> Option<&Frontend>;
+    /// A slot of the backends' array.
+    fn backend(&self, slot: u32) -> Option<&Backend>;
+    /// Whether a backend is (still) one of a service's: [`abi::service::MEMBER_ACTIVE`] and others, 0 = no.
+    fn member(&self, key: &MemberKey) -> u32;
+    /// The offset in a row of a Maglev table.
+    fn maglev(&self, table: u32, row: u32) -> Option<u32>;
+    /// The backend that a client is bound to.
+    fn affinity(&self, key: &AffinityKey) -> Option<&Affinity>;
+    /// Binds a client to a backend.
+    fn put_affinity(&mut self, key: &AffinityKey, value: &Affinity);
+}
+
+/// What a program on a socket may ask of its world.
+pub trait Socket: Tables {
+    /// IP protocol number of the socket.
+    fn protocol(&self) -> u8;
+    /// The address that the caller names: a peer to speak to, or the sender of what was received.
+    fn address(&self) -> Addr;
+    /// Its port, network order.
+    fn port(&self) -> u16;
+    /// Replaces both.
+    fn set_peer(&mut self, addr: &Addr, port: u16);
+    /// The kernel's number for the socket.
+    fn cookie(&self) -> u64;
+    /// The kernel's number for the socket's network namespace.
+    fn namespace(&self) -> u64;
+    /// What the socket believes to speak to.
+    fn asked(&self, key: &SocketKey) -> Option<&SocketValue>;
+    /// Remembers it. Whether there was room.
+    fn put_asked(&mut self, key: &SocketKey, value: &SocketValue) -> bool;
 }
 
 /// The two worlds: the kernel (`bpf/`) and memory (`crates/sim`).
@@ -113,7 +164,7 @@ impl DerefMut for FlowRef {
 /// [`DropReason::InvalidPacket`] and [`DropReason::WriteError`]. Multi-byte values are loaded and stored as they lie in
 /// the packet: network order. Table entries are lent, not copied: an `Option` of a large value would leave registers
 /// undefined that the verifier then refuses to see copied.
-pub trait Env {
+pub trait Env: Tables {
     /// Runs a part of the path, by calling [`crate::parts::run`] with it. The kernel does so in functions that its
     /// verifier checks once, whoever calls them.
     fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason>;
@@ -149,18 +200,12 @@ pub trait Env {
         flags: Checksum,
     ) -> Result<(), DropReason>;
 
-    /// Monotonic clock, ns.
-    fn now(&self) -> u64;
-    /// A random number.
-    fn random(&mut self) -> u32;
     /// Interface the program runs on.
     fn ifindex(&self) -> u32;
     /// The packet's mark.
     fn mark(&self) -> u32;
     /// Sets the packet's mark.
     fn set_mark(&mut self, mark: u32);
-    /// Facts of this node.
-    fn config(&self) -> &NodeConfig;
 
     /// The current generation of policy, ipcache and routes.
     fn epoch(&self) -> u32;
@@ -168,8 +213,6 @@ pub trait Env {
     fn pod(&self, ifindex: u32) -> Option<&PodFacts>;
     /// The host-side device of a local pod's address.
     fn local(&self, addr: &Addr) -> Option<u32>;
-    /// What is known of one address.
-    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
     /// What is known of the longest prefix around an address.
     fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
     /// Whether masquerading spares this destination.
@@ -184,10 +227,14 @@ pub trait Env {
     /// Forgets a flow.
     fn remove_flow(&mut self, table: Table, key: &FlowKey);
 
-    /// A masquerade entry.
-    fn nat(&self, key: &NatKey) -> Option<&NatValue>;
-    /// Stores a masquerade entry; `fresh` fails if there is one.
-    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool;
+    /// A translated connection, in place.
+    fn nat(&self, table: Table, key: &NatKey) -> Option<NatRef>;
+    /// Stores one; `fresh` fails if there is one. Whether it is stored.
+    fn put_nat(&mut self, table: Table, key: &NatKey, value: &NatValue, fresh: bool) -> bool;
+    /// Forgets one.
+    fn remove_nat(&mut self, table: Table, key: &NatKey);
+    /// Whether a client is within a service's source ranges.
+    fn in_source_ranges(&self, key: &SourceRangeKey) -> bool;
     /// Ports of a fragmented datagram.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
     /// Remembers the ports of a fragmented datagram.

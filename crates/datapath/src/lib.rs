@@ -2,7 +2,8 @@
 //!
 //! Each entry point reads the frame, tries the fast path (one lookup: an answered flow whose verdict is of the current
 //! generation), else takes the slow path (both ends, policy, route) and stores the answer in the flow.
-//! Deliberately absent: services (load balancing) and L7 redirects; they come as steps before `conntrack::track`.
+//! A packet to a service is translated first (`service.rs`), and is then like any other to its backend; sockets are
+//! translated when they connect (`socket.rs`). Deliberately absent: L7 redirects.
 #![no_std]
 
 pub mod conntrack;
@@ -14,11 +15,18 @@ pub mod neighbour;
 pub mod packet;
 pub mod parts;
 pub mod policy;
+mod quoted;
+mod refuse;
+pub mod rewrite;
+pub mod service;
 pub mod side;
+pub mod socket;
 pub mod trace;
 pub mod work;
 
 pub use entry::{host_egress, netdev_egress, netdev_ingress, overlay_ingress, pod_egress};
-pub use env::{Action, Checksum, Env, FlowRef, ROUTE_STACK, Table, TunnelKey, Verdict};
+pub use env::{
+    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Socket, Table, Tables, TunnelKey, Verdict,
+};
 pub use parts::Part;
 pub use work::Work;

@@ -1,94 +1,181 @@
-//! Masquerade: pods reach the world with the node's address.
+//! Translated connections: pods that reach the world with the node's address, clients that reach a service's backend.
+//!
+//! An entry says how a packet leaves, its twin how the answer does ([`abi::nat`]). Both begin among the half-open ones
+//! and move to the table that never evicts when the server answers, so that a flood of openings evicts only openings.
 
-use abi::nat::{BACK, OUT, PORT_TRIES};
+use abi::flow::{CLOSING_LIFETIME, HALF_OPEN_LIFETIME, OTHER_LIFETIME, TCP_LIFETIME};
+use abi::nat::{ANSWERED, BACK, CLOSED, ENDED, OUT, PORT_TRIES, RENEW_AFTER, TRACKED_ONLY};
 use abi::{Addr, DropReason, NatKey, NatValue};
 
-use crate::env::{Checksum, Env};
-use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, L3, LATER_FRAGMENT, Packet, protocol};
+use crate::env::{Env, NatRef, Table};
+use crate::packet::{ECHO_REPLY, ICMP_ERROR, IPV6, Packet, protocol, tcp};
 use crate::parts::Part;
 use crate::work::Work;
 
-/// Which end of a packet is rewritten.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// Its source.
-    Source,
-    /// Its destination.
-    Destination,
+/// Writes the key of the packet in hand.
+#[inline(always)]
+pub fn key(packet: &Packet, direction: u8, out: &mut NatKey) {
+    out.source = packet.source;
+    out.destination = packet.destination;
+    out.source_port = packet.source_port;
+    out.destination_port = packet.destination_port;
+    out.protocol = packet.protocol;
+    out.direction = direction;
+    out._pad = 0;
 }
 
+/// The value that changes nothing of the packet.
 #[inline(always)]
-fn key(packet: &Packet, direction: u8) -> NatKey {
-    NatKey {
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        protocol: packet.protocol,
-        direction,
-        _pad: 0,
+pub fn unchanged(packet: &Packet, out: &mut NatValue) {
+    out.source = packet.source;
+    out.destination = packet.destination;
+    out.source_port = packet.source_port;
+    out.destination_port = packet.destination_port;
+    out.flags = 0;
+    out.service = 0;
+    out.epoch = 0;
+}
+
+/// The entry of a key in either table.
+#[inline(always)]
+pub fn find<E: Env>(env: &E, key: &NatKey) -> Option<NatRef> {
+    match env.nat(Table::Answered, key) {
+        Some(entry) => Some(entry),
+        None => env.nat(Table::HalfOpen, key),
     }
+}
+
+/// Whether the entry stands for the packet's connection, and not for an earlier one that has ended.
+#[inline(always)]
+pub fn lives(entry: &NatValue, packet: &Packet, now: u64) -> bool {
+    entry.expires >= now && !(packet.is_syn() && entry.flags & ENDED != 0)
+}
+
+/// Takes the entry of `work.nat_key` as the packet's, and follows its state; renews it where that is due.
+#[inline(always)]
+pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64) -> Result<(), DropReason> {
+    // The table of half-open ones forgets each half on its own, so there the pair is made whole with every packet.
+    let mut news = entry.flags & ANSWERED == 0;
+    if work.packet.protocol == protocol::TCP && work.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
+        entry.flags |= if work.packet.tcp & tcp::RST != 0 { ENDED } else { CLOSED };
+        news = true;
+    }
+    work.nat = *entry;
+    let due = now + lifetime(&work.nat, work.packet.protocol) - RENEW_AFTER;
+    if news || work.nat.expires < due { env.part(Part::Renew, work) } else { Ok(()) }
+}
+
+/// How long a connection lives on without another packet.
+#[inline(always)]
+const fn lifetime(entry: &NatValue, protocol: u8) -> u64 {
+    if entry.flags & ENDED != 0 {
+        CLOSING_LIFETIME
+    } else if entry.flags & ANSWERED == 0 {
+        HALF_OPEN_LIFETIME
+    } else if protocol == protocol::TCP {
+        TCP_LIFETIME
+    } else {
+        OTHER_LIFETIME
+    }
+}
+
+/// Writes both entries of the packet's connection anew, with what is known of it now.
+#[inline(always)]
+pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let Work { nat_key, nat, twin_key, twin, .. } = work;
+    *twin_key = nat.twin(nat_key);
+    let mut flags = nat.flags;
+    if nat_key.direction == BACK {
+        flags |= ANSWERED;
+    }
+    mirror(nat_key, nat, twin);
+    let mut other = 0;
+    if let Some(found) = find(env, twin_key) {
+        if !leads_to(&found, twin) {
+            // Another connection has taken the port since this half was forgotten.
+            return Err(DropReason::NoNatMapping);
+        }
+        other = found.flags;
+    }
+    flags |= other & (ANSWERED | ENDED);
+    if flags & other & CLOSED != 0 {
+        flags |= ENDED;
+    }
+    nat.flags = flags;
+    nat.expires = env.now() + lifetime(nat, nat_key.protocol);
+    twin.flags = (flags & !CLOSED) | (other & CLOSED);
+    twin.expires = nat.expires;
+    let answered = flags & ANSWERED != 0
+        && env.put_nat(Table::Answered, nat_key, nat, false)
+        && env.put_nat(Table::Answered, twin_key, twin, false);
+    if answered {
+        env.remove_nat(Table::HalfOpen, nat_key);
+        env.remove_nat(Table::HalfOpen, twin_key);
+    } else {
+        // Not answered, or no room: a flood may evict it here, but it goes on.
+        env.put_nat(Table::HalfOpen, nat_key, nat, false);
+        env.put_nat(Table::HalfOpen, twin_key, twin, false);
+    }
+    Ok(())
+}
+
+/// The value of the entry for the other direction.
+#[inline(always)]
+fn mirror(key: &NatKey, value: &NatValue, out: &mut NatValue) {
+    out.source = key.destination;
+    out.destination = key.source;
+    out.source_port = key.destination_port;
+    out.destination_port = key.source_port;
+    out.flags = value.flags;
+    out.expires = value.expires;
+    out.service = value.service;
+    out.epoch = value.epoch;
+}
+
+/// Whether two entries send packets to the same place under the same name.
+#[inline(always)]
+fn leads_to(a: &NatValue, b: &NatValue) -> bool {
+    a.source.same(&b.source)
+        && a.destination.same(&b.destination)
+        && a.source_port == b.source_port
+        && a.destination_port == b.destination_port
+}
+
+/// Forgets the entry of `work.nat_key` and its twin; `work.nat` is the value.
+#[inline(always)]
+pub fn forget<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    work.twin_key = work.nat.twin(&work.nat_key);
+    for table in [Table::Answered, Table::HalfOpen] {
+        env.remove_nat(table, &work.nat_key);
+        env.remove_nat(table, &work.twin_key);
+    }
+    Ok(())
 }
 
 /// Gives a packet that leaves the node's address and a free port. The host's own packet (`work.own`) keeps its port
-/// unless a pod's connection has it.
+/// unless another connection has it.
 #[inline(always)]
 pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    let out = key(&work.packet, OUT);
+    key(&work.packet, OUT, &mut work.nat_key);
     let now = env.now();
-    match env.nat(&out) {
-        Some(value) => {
-            work.nat = *value;
-            work.nat.used = now;
-            env.put_nat(&out, &work.nat, false);
-            // The table forgets the longest unused, and each half on its own: make the pair whole again.
-            let (home, answer) = (home(&work.packet, &work.nat), back(&work.packet, &work.nat));
-            if !env.put_nat(&answer, &home, true) && !leads(env, &answer, &home) {
-                // Another connection has taken the port in the meantime.
-                env.part(Part::Allocate, work)?;
-            }
+    let mut found = false;
+    if let Some(mut entry) = find(env, &work.nat_key) {
+        if !lives(&entry, &work.packet, now) {
+            entry.flags &= TRACKED_ONLY;
         }
-        None => env.part(Part::Allocate, work)?,
+        found = follow(env, work, entry, now).is_ok();
     }
-    if work.nat.tracked_only != 0 { Ok(()) } else { env.part(Part::RewriteSource, work) }
+    if !found {
+        unchanged(&work.packet, &mut work.nat);
+        work.nat.source =
+            if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
+        env.part(Part::Allocate, work)?;
+    }
+    if work.nat.flags & TRACKED_ONLY != 0 { Ok(()) } else { env.part(Part::Translate, work) }
 }
 
-/// Key of the answer to a packet that left with `value`.
-#[inline(always)]
-fn back(packet: &Packet, value: &NatValue) -> NatKey {
-    NatKey {
-        source: packet.destination,
-        destination: value.addr,
-        source_port: packet.destination_port,
-        destination_port: value.port,
-        protocol: packet.protocol,
-        direction: BACK,
-        _pad: 0,
-    }
-}
-
-/// Whether answers with key `answer` go to `home`, or nowhere.
-#[inline(always)]
-fn leads<E: Env>(env: &E, answer: &NatKey, home: &NatValue) -> bool {
-    match env.nat(answer) {
-        Some(value) => value.addr.same(&home.addr) && value.port == home.port,
-        None => true,
-    }
-}
-
-/// Where an answer belongs.
-#[inline(always)]
-fn home(packet: &Packet, value: &NatValue) -> NatValue {
-    NatValue {
-        addr: packet.source,
-        used: value.used,
-        port: packet.source_port,
-        tracked_only: value.tracked_only,
-        _pad: 0,
-    }
-}
-
-/// Finds a free port: the packet's own if it is in range, else a random one, then one after the other.
+/// Finds a free port on `work.nat.source`: the packet's own if it is in range, else a random one, then one after the
+/// other.
 #[inline(always)]
 pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let echo = matches!(work.packet.protocol, protocol::ICMP | protocol::ICMPV6);
@@ -102,8 +189,6 @@ pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     let first = low + scale(env.random(), high.wrapping_sub(low).wrapping_add(1));
     let keep = work.own != 0 || (wanted >= low && wanted <= high);
     work.port = [if keep { wanted } else { first }, first];
-    work.nat.addr = if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
-    work.nat.used = env.now();
     // Nothing but the count lives across a turn, so that the verifier walks few instructions for each.
     let mut tries = 0;
     while tries < PORT_TRIES {
@@ -120,11 +205,9 @@ pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
 pub fn take_port<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let ([port, first], [low, high]) = (work.port, work.ports);
     let wanted = u32::from(u16::from_be(work.packet.source_port));
-    work.nat.port = (port as u16).to_be();
-    work.nat.tracked_only = u16::from(work.own != 0 && port == wanted);
-    let home = home(&work.packet, &work.nat);
-    if env.put_nat(&back(&work.packet, &work.nat), &home, true) {
-        env.put_nat(&key(&work.packet, OUT), &work.nat, false);
+    work.nat.source_port = (port as u16).to_be();
+    work.nat.flags = if work.own != 0 && port == wanted { TRACKED_ONLY } else { 0 };
+    if env.part(Part::Claim, work).is_ok() {
         return Ok(());
     }
     let next = if port == wanted && first != wanted { first } else { port + 1 };
@@ -132,161 +215,76 @@ pub fn take_port<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
     Err(DropReason::NoNatMapping)
 }
 
+/// Makes the connection of `work.nat_key` and `work.nat`, unless its answers would be another's.
+#[inline(always)]
+pub fn claim<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let Work { nat_key, nat, twin_key, twin, .. } = work;
+    let now = env.now();
+    nat.expires = now + HALF_OPEN_LIFETIME;
+    *twin_key = nat.twin(nat_key);
+    mirror(nat_key, nat, twin);
+    if let Some(taken) = env.nat(Table::Answered, twin_key) {
+        if taken.expires >= now {
+            return Err(DropReason::NoNatMapping);
+        }
+        env.remove_nat(Table::Answered, twin_key);
+    }
+    if !env.put_nat(Table::HalfOpen, twin_key, twin, true) {
+        match env.nat(Table::HalfOpen, twin_key) {
+            Some(taken) if taken.expires >= now => return Err(DropReason::NoNatMapping),
+            _ => env.put_nat(Table::HalfOpen, twin_key, twin, false),
+        };
+    }
+    env.put_nat(Table::HalfOpen, nat_key, nat, false);
+    Ok(())
+}
+
 /// A number below `range` from a random one, without division (Lemire).
 #[inline(always)]
-const fn scale(random: u32, range: u32) -> u32 {
+pub const fn scale(random: u32, range: u32) -> u32 {
     ((random as u64 * range as u64) >> 32) as u32
 }
 
-/// Gives an answer from the world the pod's address and port again. Unchanged: no pod waits for it.
+/// Gives an answer the addresses that its client waits for. Unchanged: nobody waits for it here. `work.served` tells.
 #[inline(always)]
 pub fn come_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if work.packet.is(ICMP_ERROR) {
-        return error_comes_back(env, work);
+        return crate::quoted::error(env, work);
     }
-    match env.nat(&key(&work.packet, BACK)) {
-        Some(value) if value.tracked_only == 0 => work.nat = *value,
+    key(&work.packet, BACK, &mut work.nat_key);
+    let now = env.now();
+    match find(env, &work.nat_key) {
+        Some(entry) if entry.expires >= now => {
+            if follow(env, work, entry, now).is_err() {
+                return Ok(());
+            }
+        }
         _ => return Ok(()),
     }
-    env.part(Part::RewriteDestination, work)
-}
-
-/// An ICMP error about a packet that left with the node's address: both the error and what it quotes are rewritten.
-#[inline(always)]
-fn error_comes_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    if env.part(Part::ParseInner, work).is_err() {
+    if work.nat.flags & TRACKED_ONLY != 0 {
         return Ok(());
     }
-    let (packet, inner) = (&mut work.packet, &work.inner);
-    let wanted = NatKey {
-        source: inner.destination,
-        destination: inner.source,
-        source_port: inner.destination_port,
-        destination_port: inner.source_port,
-        protocol: inner.protocol,
-        direction: BACK,
-        _pad: 0,
-    };
-    let Some(value) = env.nat(&wanted).copied() else { return Ok(()) };
-    if value.tracked_only != 0 {
-        return Ok(());
-    }
-    quoted(env, packet, inner, &value)?;
-    let old = packet.destination;
-    replace_address(env, packet, Half::Destination, &old, &value.addr, packet.is(IPV6))?;
-    packet.destination = value.addr;
-    Ok(())
+    work.served = 1;
+    env.part(Part::Translate, work)
 }
 
-/// Rewrites the source of the quoted packet, and the error's checksum, which covers it.
+/// Rewrites the packet as `work.nat` says.
 #[inline(always)]
-fn quoted<E: Env>(env: &mut E, packet: &Packet, inner: &Packet, value: &NatValue) -> Result<(), DropReason> {
-    let at = packet.l4 + 8;
-    let port_at = if inner.is_echo() { inner.l4 + 4 } else { inner.l4 };
-    let plain = Checksum::default();
-    if packet.is(IPV6) {
-        let mut i = 0;
-        while i < 4 {
-            let (from, to) = (inner.source.words[i & 3], value.addr.words[i & 3]);
-            env.set_u32(at + 8 + i as u32 * 4, to)?;
-            env.fix_l4(packet.l4 + 2, from, to, 4, plain)?;
-            i += 1;
-        }
-    } else {
-        // The quoted header's checksum makes up for the quoted address, so the error's own does not change by it.
-        env.set_u32(at + 12, value.addr.v4_word())?;
-        env.fix_l3(at + 10, inner.source.v4_word(), value.addr.v4_word())?;
+pub fn translate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let (packet, nat) = (&work.packet, &work.nat);
+    if !same(&packet.source, packet.source_port, &nat.source, nat.source_port) {
+        env.part(Part::RewriteSource, work)?;
     }
-    env.set_u16(port_at, value.port)?;
-    env.fix_l4(packet.l4 + 2, u32::from(inner.source_port), u32::from(value.port), 2, plain)
-}
-
-/// Offset of the transport checksum behind the transport header's start, and whether zero means none.
-#[inline(always)]
-const fn checksum_at(packet: &Packet) -> Option<(u32, bool)> {
-    match packet.protocol {
-        protocol::TCP => Some((16, false)),
-        protocol::UDP => Some((6, !packet.is(IPV6))),
-        protocol::ICMPV6 => Some((2, false)),
-        _ => None,
-    }
-}
-
-/// Rewrites one end of the packet to the address and port of `work.nat`.
-#[inline(always)]
-pub fn rewrite<E: Env>(env: &mut E, work: &mut Work, half: Half) -> Result<(), DropReason> {
-    let (packet, addr, port) = (&mut work.packet, work.nat.addr, work.nat.port);
-    let (old_addr, old_port) = match half {
-        Half::Source => (packet.source, packet.source_port),
-        Half::Destination => (packet.destination, packet.destination_port),
-    };
-    // A later fragment carries no transport header to correct.
-    let later = packet.is(LATER_FRAGMENT);
-    replace_address(env, packet, half, &old_addr, &addr, !later)?;
-    if !later && old_port != port {
-        replace_port(env, packet, half, old_port, port)?;
-    }
-    match half {
-        Half::Source => (packet.source, packet.source_port) = (addr, port),
-        Half::Destination => (packet.destination, packet.destination_port) = (addr, port),
-    }
-    Ok(())
-}
-
-/// Writes an address and corrects the header checksum, and the transport's if it covers addresses (`transport`).
-#[inline(always)]
-fn replace_address<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    half: Half,
-    from: &Addr,
-    to: &Addr,
-    transport: bool,
-) -> Result<(), DropReason> {
-    let covered = if transport { checksum_at(packet) } else { None };
-    if !packet.is(IPV6) {
-        let offset = if half == Half::Source { 12 } else { 16 };
-        env.set_u32(L3 + offset, to.v4_word())?;
-        env.fix_l3(L3 + 10, from.v4_word(), to.v4_word())?;
-        if let Some((checksum, keep_zero)) = covered {
-            let how = Checksum { pseudo: true, keep_zero };
-            env.fix_l4(packet.l4 + checksum, from.v4_word(), to.v4_word(), 4, how)?;
-        }
-        return Ok(());
-    }
-    let offset = if half == Half::Source { 8 } else { 24 };
-    let mut i = 0;
-    while i < 4 {
-        let (old, new) = (from.words[i & 3], to.words[i & 3]);
-        env.set_u32(L3 + offset + i as u32 * 4, new)?;
-        if let Some((checksum, keep_zero)) = covered {
-            env.fix_l4(packet.l4 + checksum, old, new, 4, Checksum { pseudo: true, keep_zero })?;
-        }
-        i += 1;
+    let (packet, nat) = (&work.packet, &work.nat);
+    if !same(&packet.destination, packet.destination_port, &nat.destination, nat.destination_port) {
+        env.part(Part::RewriteDestination, work)?;
     }
     Ok(())
 }
 
 #[inline(always)]
-fn replace_port<E: Env>(
-    env: &mut E,
-    packet: &Packet,
-    half: Half,
-    from: u16,
-    to: u16,
-) -> Result<(), DropReason> {
-    let (offset, checksum, keep_zero) = match packet.protocol {
-        protocol::TCP | protocol::UDP => {
-            let offset = if half == Half::Source { 0 } else { 2 };
-            let (checksum, keep_zero) = checksum_at(packet).unwrap_or((16, false));
-            (offset, checksum, keep_zero)
-        }
-        protocol::ICMP | protocol::ICMPV6 if packet.is_echo() => (4, 2, false),
-        // SCTP's checksum is a CRC over everything: its ports cannot change on the way.
-        _ => return Err(DropReason::NatUnsupportedProtocol),
-    };
-    env.set_u16(packet.l4 + offset, to)?;
-    env.fix_l4(packet.l4 + checksum, u32::from(from), u32::from(to), 2, Checksum { pseudo: false, keep_zero })
+fn same(a: &Addr, a_port: u16, b: &Addr, b_port: u16) -> bool {
+    a.same(b) && a_port == b_port
 }
 
 /// Whether a packet's ports can be told apart for masquerading.

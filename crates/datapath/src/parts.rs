@@ -4,7 +4,7 @@ use abi::DropReason;
 
 use crate::env::Env;
 use crate::work::Work;
-use crate::{conntrack, entry, nat, neighbour, packet, trace};
+use crate::{conntrack, entry, nat, neighbour, packet, refuse, rewrite, service, trace};
 
 /// A part of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,28 @@ pub enum Part {
     RewriteSource,
     /// Rewrite the packet's destination as `work.nat` says.
     RewriteDestination,
+    /// Rewrite both.
+    Translate,
     /// Undo it for an answer.
     ComeBack,
+    /// Make the two entries of a translated connection.
+    Claim,
+    /// Write them anew.
+    Renew,
+    /// Forget them.
+    Forget,
+    /// Lead a packet to a service's backend.
+    Serve,
+    /// Open a connection to a service.
+    Open,
+    /// Choose its backend.
+    Choose,
+    /// Translate it to that.
+    Connect,
+    /// Refuse it.
+    Refuse,
+    /// Send on what this node translated for others.
+    Forward,
     /// Report `work.event`.
     Emit,
     /// Report that the packet passed.
@@ -69,9 +89,19 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::Leave => nat::leave(env, work),
         Part::Allocate => nat::allocate(env, work),
         Part::TakePort => nat::take_port(env, work),
-        Part::RewriteSource => nat::rewrite(env, work, nat::Half::Source),
-        Part::RewriteDestination => nat::rewrite(env, work, nat::Half::Destination),
+        Part::RewriteSource => rewrite::rewrite(env, work, rewrite::Half::Source),
+        Part::RewriteDestination => rewrite::rewrite(env, work, rewrite::Half::Destination),
+        Part::Translate => nat::translate(env, work),
         Part::ComeBack => nat::come_back(env, work),
+        Part::Claim => nat::claim(env, work),
+        Part::Renew => nat::renew(env, work),
+        Part::Forget => nat::forget(env, work),
+        Part::Serve => service::serve(env, work),
+        Part::Open => service::open(env, work),
+        Part::Choose => service::choose_for_packet(env, work),
+        Part::Connect => service::connect(env, work),
+        Part::Refuse => refuse::refuse(env, work),
+        Part::Forward => entry::forward(env, work),
         Part::Emit => {
             env.emit(&mut work.event);
             Ok(())

@@ -63,6 +63,11 @@ pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
         work.receiver = Side::pod(ifindex, facts);
         return;
     }
+    if addr.same(&env.config().loopback_v4) || addr.same(&env.config().loopback_v6) {
+        // A pod that met itself through a service answers itself.
+        work.receiver = work.sender;
+        return;
+    }
     let side = &mut work.receiver;
     *side = Side::remote(world(env, &addr));
     if let Some(entry) = ipcache(env, &addr) {
@@ -77,8 +82,8 @@ pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
             return;
         }
     }
-    // Only a packet of a pod is this node's to route; the sender is known before the receiver.
-    if work.sender.pod != 0 {
+    // Only packets of pods and of services are this node's to route; the sender is known before the receiver.
+    if work.sender.pod != 0 || work.served != 0 {
         side.end = End::going(GO_NEIGHBOUR);
         side.end.ifindex = env.route(&work.packet, &mut side.end.gateway);
         if side.end.ifindex == ROUTE_STACK {

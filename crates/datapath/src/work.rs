@@ -1,6 +1,6 @@
 //! What is known of the packet in hand.
 
-use abi::{Addr, Event, Flow, FlowKey, NatValue, TraceReason};
+use abi::{Addr, Affinity, Backend, Event, Flow, FlowKey, Frontend, NatKey, NatValue, Range, TraceReason};
 
 use crate::env::{Action, TunnelKey, Verdict};
 use crate::packet::Packet;
@@ -39,8 +39,24 @@ pub struct Work {
     pub hop: u32,
     /// 1: it is the host's own packet.
     pub own: u32,
-    /// The masquerade entry at hand.
+    /// 1: the packet was translated, or is to be on its way back.
+    pub served: u32,
+    /// 1: its client is of this node: the traffic policy for clients inside the cluster applies.
+    pub inside: u32,
+    /// Key of the translated connection at hand.
+    pub nat_key: NatKey,
+    /// Its value.
     pub nat: NatValue,
+    /// Key of the entry for its other direction.
+    pub twin_key: NatKey,
+    /// The value of that.
+    pub twin: NatValue,
+    /// The service at hand.
+    pub frontend: Frontend,
+    /// Its backends that may be chosen.
+    pub range: Range,
+    /// The chosen one.
+    pub bound: Affinity,
     /// The port to try for it, and the first to try after the packet's own (host order).
     pub port: [u32; 2],
     /// First and last port that may be tried (host order).
@@ -69,6 +85,29 @@ pub struct Decision {
     pub masquerade: u32,
 }
 
+const NO_KEY: NatKey = NatKey {
+    source: Addr::UNSPECIFIED,
+    destination: Addr::UNSPECIFIED,
+    source_port: 0,
+    destination_port: 0,
+    protocol: 0,
+    direction: 0,
+    _pad: 0,
+};
+
+const NO_VALUE: NatValue = NatValue {
+    source: Addr::UNSPECIFIED,
+    destination: Addr::UNSPECIFIED,
+    source_port: 0,
+    destination_port: 0,
+    flags: 0,
+    expires: 0,
+    service: 0,
+    epoch: 0,
+};
+
+const NO_RANGE: Range = Range { start: 0, count: 0, maglev: 0 };
+
 impl Work {
     /// Nothing known yet.
     pub const fn new() -> Work {
@@ -87,7 +126,19 @@ impl Work {
             report: 0,
             hop: 1,
             own: 0,
-            nat: NatValue { addr: Addr::UNSPECIFIED, used: 0, port: 0, tracked_only: 0, _pad: 0 },
+            served: 0,
+            inside: 0,
+            nat_key: NO_KEY,
+            nat: NO_VALUE,
+            twin_key: NO_KEY,
+            twin: NO_VALUE,
+            frontend: Frontend { service: 0, flags: 0, external: NO_RANGE, internal: NO_RANGE, affinity: 0 },
+            range: NO_RANGE,
+            bound: Affinity {
+                backend: Backend { addr: Addr::UNSPECIFIED, port: 0, _pad: 0 },
+                _pad: 0,
+                used: 0,
+            },
             port: [0; 2],
             ports: [0; 2],
             event: Event::EMPTY,
@@ -109,6 +160,8 @@ impl Work {
         self.report = 0;
         self.hop = 1;
         self.own = 0;
+        self.served = 0;
+        self.inside = 0;
     }
 
     /// Whether a step has decided what to do with the packet.

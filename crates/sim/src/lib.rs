@@ -6,11 +6,15 @@
 pub mod frame;
 mod node;
 mod run;
+mod socket;
 mod table;
+mod tables;
 
 pub use node::{Node, RouteEntry};
 pub use run::{Outcome, Program, Sent, run};
+pub use socket::{Call, socket_connect, socket_told};
 pub use table::PolicyTable;
+pub(crate) use tables::node_tables;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use abi::event::CAPTURE;
 use abi::maps::{FragmentKey, FragmentPorts};
-use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts};
+use abi::{Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry};
+use abi::{MemberKey, NatKey, NatValue, NodeConfig, PodFacts, SocketKey, SocketValue, SourceRangeKey};
 use datapath::Work;
 
 use crate::table::PolicyTable;
@@ -45,8 +46,26 @@ pub struct Node {
     pub half_open: HashMap<FlowKey, Box<Flow>>,
     /// Most answered flows that fit; 0 = no limit.
     pub flow_limit: usize,
-    /// Masquerade entries.
-    pub nat: HashMap<NatKey, NatValue>,
+    /// Translated connections that were answered.
+    pub nat: HashMap<NatKey, Box<NatValue>>,
+    /// Translated connections that nobody answered yet.
+    pub nat_half_open: HashMap<NatKey, Box<NatValue>>,
+    /// Most answered translated connections that fit, two entries each; 0 = no limit.
+    pub nat_limit: usize,
+    /// Services by address.
+    pub frontends: HashMap<FrontendKey, Frontend>,
+    /// Slots of backends.
+    pub backends: HashMap<u32, Backend>,
+    /// Backends of services.
+    pub members: HashMap<MemberKey, u32>,
+    /// Maglev tables.
+    pub maglev: HashMap<u32, Vec<u16>>,
+    /// Clients bound to backends.
+    pub affinity: HashMap<AffinityKey, Affinity>,
+    /// Source ranges of services.
+    pub source_ranges: Vec<SourceRangeKey>,
+    /// Sockets that were translated.
+    pub sockets: HashMap<SocketKey, SocketValue>,
     /// Fragmented datagrams.
     pub fragments: HashMap<FragmentKey, FragmentPorts>,
     /// The node's routes.
@@ -70,6 +89,9 @@ pub struct Node {
     /// Entries removed during a run: the kernel keeps them readable until the run is over, and so do we.
     #[expect(clippy::vec_box, reason = "the entry has to stay where a FlowRef points")]
     pub(crate) removed: Vec<Box<Flow>>,
+    /// Likewise.
+    #[expect(clippy::vec_box, reason = "the entry has to stay where a NatRef points")]
+    pub(crate) removed_nat: Vec<Box<NatValue>>,
 }
 
 impl Node {

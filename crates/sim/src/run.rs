@@ -1,10 +1,12 @@
 //! One run of a program over one packet.
 
 use abi::maps::{FragmentKey, FragmentPorts};
-use abi::{Addr, DropReason, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts};
-use abi::{PolicyEntry, PolicyKey};
+use abi::{Addr, Affinity, AffinityKey, Backend, DropReason, Event, Flow, FlowKey, Frontend, FrontendKey};
+use abi::{IpcacheEntry, MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SourceRangeKey};
 use datapath::packet::{L3, Packet};
-use datapath::{Checksum, Env, FlowRef, Part, ROUTE_STACK, Table, TunnelKey, Verdict, Work, parts};
+use datapath::{
+    Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Table, Tables, TunnelKey, Verdict, Work, parts,
+};
 
 use crate::node::Node;
 
@@ -60,6 +62,7 @@ pub fn run(node: &mut Node, program: Program, sent: Sent) -> Outcome {
     let verdict = done.map(|()| work.verdict);
     node.work = work;
     node.removed.clear();
+    node.removed_nat.clear();
     Outcome { verdict, frame: sent.frame, mark: sent.mark }
 }
 
@@ -112,6 +115,10 @@ fn words(value: u32) -> [u16; 2] {
 const VLAN: u32 = 4;
 /// The direct access of the kernel world ends here.
 const FURTHEST: u32 = 512;
+
+impl Tables for World<'_> {
+    crate::node_tables!();
+}
 
 impl Env for World<'_> {
     fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
@@ -167,14 +174,6 @@ impl Env for World<'_> {
         self.fix(offset, &words(from), &words(to), how.keep_zero).map_err(|_| DropReason::L4Checksum)
     }
 
-    fn now(&self) -> u64 {
-        self.node.now
-    }
-    fn random(&mut self) -> u32 {
-        // Numerical Recipes' linear congruential generator: spread matters here, not secrecy.
-        self.node.seed = self.node.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        self.node.seed
-    }
     fn ifindex(&self) -> u32 {
         self.sent.ifindex
     }
@@ -184,10 +183,6 @@ impl Env for World<'_> {
     fn set_mark(&mut self, mark: u32) {
         self.sent.mark = mark;
     }
-    fn config(&self) -> &NodeConfig {
-        &self.node.config
-    }
-
     fn epoch(&self) -> u32 {
         #[cfg(test)]
         if let Some(raised) = &self.node.writer {
@@ -200,9 +195,6 @@ impl Env for World<'_> {
     }
     fn local(&self, addr: &Addr) -> Option<u32> {
         self.node.local.get(addr).copied()
-    }
-    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
-        self.node.hosts.get(addr)
     }
     fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
         let around = self.node.prefixes.iter().filter(|(base, len, _)| addr.within(base, *len));
@@ -250,15 +242,38 @@ impl Env for World<'_> {
         self.node.removed.extend(entries.remove(key));
     }
 
-    fn nat(&self, key: &NatKey) -> Option<&NatValue> {
-        self.node.nat.get(key)
+    fn nat(&self, table: Table, key: &NatKey) -> Option<NatRef> {
+        let entry = match table {
+            Table::Answered => self.node.nat.get(key),
+            Table::HalfOpen => self.node.nat_half_open.get(key),
+        };
+        // SAFETY: as for flows.
+        entry.map(|value| unsafe { NatRef::new(std::ptr::from_ref::<NatValue>(value).cast_mut()) })
     }
-    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
-        if fresh && self.node.nat.contains_key(key) {
+    fn put_nat(&mut self, table: Table, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
+        let limit = self.node.nat_limit;
+        let entries = match table {
+            Table::Answered => &mut self.node.nat,
+            Table::HalfOpen => &mut self.node.nat_half_open,
+        };
+        let known = entries.contains_key(key);
+        let full = table == Table::Answered && limit != 0 && entries.len() >= limit;
+        if (fresh && known) || (full && !known) {
             return false;
         }
-        self.node.nat.insert(*key, *value);
+        self.node.removed_nat.extend(entries.insert(*key, Box::new(*value)));
         true
+    }
+    fn remove_nat(&mut self, table: Table, key: &NatKey) {
+        let entries = match table {
+            Table::Answered => &mut self.node.nat,
+            Table::HalfOpen => &mut self.node.nat_half_open,
+        };
+        self.node.removed_nat.extend(entries.remove(key));
+    }
+    fn in_source_ranges(&self, key: &SourceRangeKey) -> bool {
+        let mut ranges = self.node.source_ranges.iter();
+        ranges.any(|range| range.service == key.service && key.addr.within(&range.addr, range.len - 32))
     }
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.node.fragments.get(key).copied()

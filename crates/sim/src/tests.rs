@@ -3,5 +3,6 @@ mod forgery;
 mod forwarding;
 mod icmp;
 mod masquerade;
+mod services;
 mod tracking;
 mod world;

@@ -203,7 +203,7 @@ fn a_forgotten_half_of_a_translation_is_not_taken_from_another_pod() {
     let first = leave(&mut node, "10.244.1.10");
     assert_eq!(first.frame[34..36], 40_000_u16.to_be_bytes());
     // The table forgets the answer's half, and another pod takes the port.
-    node.nat.retain(|key, _| key.direction == abi::nat::OUT);
+    node.nat_half_open.retain(|key, _| key.direction == abi::nat::OUT);
     let second = leave(&mut node, "10.244.1.11");
     assert_eq!(second.frame[34..36], 40_000_u16.to_be_bytes());
     let again = leave(&mut node, "10.244.1.10");

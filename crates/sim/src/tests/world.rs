@@ -7,7 +7,7 @@ use abi::{Addr, IpcacheEntry, NodeConfig, PodFacts, PolicyEntry, PolicyKey, conf
 use datapath::packet::{protocol, tcp};
 use datapath::{Action, TunnelKey, Verdict};
 
-use crate::frame::{Spec, build};
+use crate::frame::{Spec, build, checksum};
 use crate::{Node, Outcome, PolicyTable, Program, RouteEntry, Sent, run};
 
 pub(crate) const ETH0: u32 = 2;
@@ -163,4 +163,23 @@ pub(crate) fn went(outcome: &Outcome) -> Action {
 
 pub(crate) fn verdict(outcome: &Outcome) -> Verdict {
     outcome.verdict.expect("the packet goes on")
+}
+
+/// Transport checksum of an IPv4 frame over the pseudo header: 0 when the packet carries a right one.
+pub(crate) fn transport_sum(frame: &[u8]) -> u16 {
+    let segment = &frame[34..];
+    let mut bytes = frame[26..34].to_vec();
+    bytes.extend([0, frame[23]]);
+    bytes.extend((segment.len() as u16).to_be_bytes());
+    bytes.extend(segment);
+    checksum(&bytes)
+}
+
+/// An IPv4 TCP or UDP frame with a right transport checksum.
+pub(crate) fn summed(spec: &Spec) -> Vec<u8> {
+    let mut frame = build(spec);
+    let at = if spec.protocol == protocol::TCP { 50 } else { 40 };
+    let sum = transport_sum(&frame);
+    frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    frame
 }

@@ -1,0 +1,297 @@
+//! Services: which backend a client gets, for packets and for sockets alike.
+
+use abi::service::{
+    CLUSTER_IP, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
+    SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+};
+use abi::tables::IPCACHE_HOST;
+use abi::{
+    Addr, Affinity, AffinityKey, Backend, DropReason, Frontend, FrontendKey, MemberKey, NatValue, Range,
+    SourceRangeKey, config, identity,
+};
+
+use crate::env::{Env, Tables};
+use crate::nat::{self, find, follow, key, lives, scale};
+use crate::packet::{IPV6, Packet, protocol};
+use crate::parts::Part;
+use crate::work::Work;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// An address and port that somebody speaks to, network order.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Address.
+    pub addr: Addr,
+    /// Port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// What stands behind a target: the frontend's row, copied into `out`. `own`: only addresses of this node answer for
+/// NodePorts, not those of others.
+#[inline(always)]
+pub fn frontend<T: Tables>(env: &T, target: &Target, own: bool, out: &mut Frontend) -> bool {
+    if exact(env, &target.addr, target.port, target.protocol, out) {
+        return true;
+    }
+    if let Some(entry) = env.host_entry(&target.addr) {
+        let here = entry.flags & IPCACHE_HOST != 0;
+        if here || (!own && entry.identity == identity::REMOTE_NODE && in_node_ports(env, target.port)) {
+            let found = wildcard(env, target, out);
+            // What only some nodes serve is for those to answer.
+            return found && (here || out.external.start == out.internal.start);
+        }
+        return false;
+    }
+    // A port of a service's address that leads nowhere.
+    exact(env, &target.addr, 0, 0, out)
+}
+
+/// The row under which a NodePort or HostPort stands for all addresses of the node.
+#[inline(always)]
+pub fn wildcard<T: Tables>(env: &T, target: &Target, out: &mut Frontend) -> bool {
+    let any = if target.addr.is_v4() { WILDCARD_V4 } else { WILDCARD_V6 };
+    exact(env, &any, target.port, target.protocol, out)
+}
+
+#[inline(always)]
+fn exact<T: Tables>(env: &T, addr: &Addr, port: u16, protocol: u8, out: &mut Frontend) -> bool {
+    match env.frontend(&FrontendKey { addr: *addr, port, protocol, _pad: 0 }) {
+        Some(row) => {
+            *out = *row;
+            true
+        }
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn in_node_ports<T: Tables>(env: &T, port: u16) -> bool {
+    let port = u32::from(u16::from_be(port));
+    port >= env.config().node_port_min && port <= env.config().node_port_max
+}
+
+/// Chooses a backend from `range`, or the one that the client is bound to. `hash` stands for the connection where a
+/// table chooses; `draw` is the random number where none does.
+#[inline(always)]
+pub fn choose<T: Tables>(
+    env: &mut T,
+    frontend: &Frontend,
+    range: &Range,
+    client: &AffinityKey,
+    protocol: u8,
+    [hash, draw]: [u32; 2],
+    out: &mut Affinity,
+) -> Result<(), DropReason> {
+    let now = env.now();
+    let mut bound = false;
+    if frontend.affinity != 0
+        && let Some(last) = env.affinity(client)
+        && now < last.used + u64::from(frontend.affinity) * SECOND
+    {
+        out.backend = last.backend;
+        bound = env.member(&member(&out.backend, frontend.service, protocol)) == MEMBER_ACTIVE;
+    }
+    if !bound {
+        let index = if range.maglev != 0 {
+            env.maglev(range.maglev - 1, scale(hash, MAGLEV_SIZE)).unwrap_or(0)
+        } else {
+            scale(draw, range.count)
+        };
+        // A table of the set before or after this one may name a place that this one has not.
+        let index = if index < range.count { index } else { 0 };
+        match env.backend(range.start + index) {
+            Some(backend) => out.backend = *backend,
+            None => return Err(DropReason::NoBackend),
+        }
+    }
+    if frontend.affinity != 0 {
+        out._pad = 0;
+        out.used = now;
+        env.put_affinity(client, out);
+    }
+    Ok(())
+}
+
+/// Key of a backend among the members of a service.
+#[inline(always)]
+pub const fn member(backend: &Backend, service: u32, protocol: u8) -> MemberKey {
+    MemberKey { addr: backend.addr, service, port: backend.port, protocol, _pad: 0 }
+}
+
+/// A number that spreads connections, and is the same on all nodes: murmur3's 32-bit mixing (Appleby) over the words
+/// of the tuple. With affinity the client's port does not count.
+#[inline(always)]
+pub fn hash(packet: &Packet, with_port: bool) -> u32 {
+    let ports = if with_port { u32::from(packet.source_port) << 16 } else { 0 };
+    let mut hash = 0;
+    let mut i = 0;
+    while i < 4 {
+        hash = mix(hash, packet.source.words[i & 3]);
+        hash = mix(hash, packet.destination.words[i & 3]);
+        i += 1;
+    }
+    hash = mix(hash, ports | u32::from(packet.destination_port));
+    finish(mix(hash, u32::from(packet.protocol)))
+}
+
+/// One round of murmur3.
+#[inline(always)]
+const fn mix(hash: u32, word: u32) -> u32 {
+    let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+}
+
+/// Murmur3's last step: every bit of the input moves half of the output's.
+#[inline(always)]
+pub const fn finish(hash: u32) -> u32 {
+    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
+/// Whether a packet that is addressed neither to a pod of this node nor to another one could be for a service.
+#[inline(always)]
+pub fn possible<E: Env>(env: &E, packet: &Packet) -> bool {
+    if env.config().features & config::SERVICES == 0
+        || !matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+        || env.local(&packet.destination).is_some()
+    {
+        return false;
+    }
+    match env.host_entry(&packet.destination) {
+        Some(entry) => {
+            entry.flags & IPCACHE_HOST != 0 || (entry.identity < identity::CLUSTER_MIN && in_node_ports(env, packet.destination_port))
+        }
+        None => true,
+    }
+}
+
+/// Leads a packet to a backend, if it is addressed to a service; `work.served` tells. A refused one is answered, and
+/// then the work is settled.
+#[inline(always)]
+pub fn serve<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    key(&work.packet, abi::nat::OUT, &mut work.nat_key);
+    let now = env.now();
+    if let Some(mut entry) = find(env, &work.nat_key)
+        && entry.service != 0
+    {
+        if lives(&entry, &work.packet, now) && still_served(env, &mut entry, work) {
+            work.served = 1;
+            follow(env, work, entry, now)?;
+            return env.part(Part::Translate, work);
+        }
+        work.nat = *entry;
+        env.part(Part::Forget, work)?;
+    }
+    let target = Target {
+        addr: work.packet.destination,
+        port: work.packet.destination_port,
+        protocol: work.packet.protocol,
+    };
+    if !frontend(env, &target, work.inside == 0, &mut work.frontend) {
+        return Ok(());
+    }
+    env.part(Part::Open, work)
+}
+
+/// Whether the backend of a known connection is still one of its service's. Asked once a generation, and not for the
+/// middle of a TCP connection: that ends with its backend, and nowhere else.
+#[inline(always)]
+fn still_served<E: Env>(env: &E, entry: &mut NatValue, work: &Work) -> bool {
+    if entry.epoch == work.epoch {
+        return true;
+    }
+    entry.epoch = work.epoch;
+    if work.packet.protocol == protocol::TCP && !work.packet.is_syn() {
+        return true;
+    }
+    let backend = Backend { addr: entry.destination, port: entry.destination_port, _pad: 0 };
+    env.member(&member(&backend, entry.service, work.packet.protocol)) != 0
+}
+
+/// A new connection to `work.frontend`.
+#[inline(always)]
+pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let Work { frontend, packet, inside, range, .. } = work;
+    let outside = *inside == 0;
+    *range = if outside { frontend.external } else { frontend.internal };
+    if outside {
+        let open = frontend.flags & KIND_MASK != CLUSTER_IP || frontend.flags & EXTERNAL_ALLOWED != 0;
+        if !open {
+            return Err(DropReason::IsClusterIp);
+        }
+        if frontend.flags & SOURCE_RANGES != 0 {
+            let asked = SourceRangeKey { len: 160, service: frontend.service, addr: packet.source };
+            let within = env.in_source_ranges(&asked);
+            if within == (frontend.flags & SOURCE_RANGES_DENY != 0) {
+                return Err(DropReason::DeniedBySourceRange);
+            }
+        }
+    }
+    if range.count == 0 {
+        let silent = if outside { EXTERNAL_DROP } else { INTERNAL_DROP };
+        if frontend.flags & silent != 0 {
+            return Err(DropReason::NoBackend);
+        }
+        return env.part(Part::Refuse, work);
+    }
+    env.part(Part::Choose, work)?;
+    env.part(Part::Connect, work)
+}
+
+/// Chooses the backend of a packet's connection into `work.bound`.
+#[inline(always)]
+pub fn choose_for_packet<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let draw = env.random();
+    let Work { frontend, packet, range, bound, .. } = work;
+    let client = AffinityKey { client: packet.source, service: frontend.service, cookie: 0 };
+    let hash = hash(packet, frontend.affinity == 0);
+    choose(env, frontend, range, &client, packet.protocol, [hash, draw], bound)
+}
+
+/// Makes the translated connection to the backend in `work.bound`.
+#[inline(always)]
+pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let v6 = work.packet.is(IPV6);
+    nat::unchanged(&work.packet, &mut work.nat);
+    work.nat.destination = work.bound.backend.addr;
+    work.nat.destination_port = work.bound.backend.port;
+    work.nat.service = work.frontend.service;
+    work.nat.epoch = work.epoch;
+    work.served = 1;
+    let behind = env.host_entry(&work.nat.destination);
+    let tunnelled = match behind {
+        Some(entry) => entry.flags & abi::tables::IPCACHE_TUNNEL != 0,
+        None => false,
+    };
+    let here = match behind {
+        Some(entry) => entry.flags & IPCACHE_HOST != 0,
+        None => env.local(&work.nat.destination).is_some(),
+    };
+    let cfg = env.config();
+    let mut taken = false;
+    if work.inside != 0 && work.nat.destination.same(&work.packet.source) {
+        work.nat.source = if v6 { cfg.loopback_v6 } else { cfg.loopback_v4 };
+    } else if work.inside == 0 && !here {
+        taken = true;
+    }
+    if !taken {
+        // Two frontends may lead one client's port to one backend; then the answers need another name.
+        taken = env.part(Part::Claim, work).is_err();
+    }
+    if taken {
+        let cfg = env.config();
+        let through_tunnel = tunnelled && cfg.features & config::TUNNEL != 0;
+        work.nat.source = match (v6, through_tunnel) {
+            (false, false) => cfg.node_v4,
+            (false, true) => cfg.router_v4,
+            (true, false) => cfg.node_v6,
+            (true, true) => cfg.router_v6,
+        };
+        env.part(Part::Allocate, work)?;
+    }
+    env.part(Part::Translate, work)
+}

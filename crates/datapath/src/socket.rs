@@ -1,0 +1,104 @@
+//! Services for sockets: the peer's address is replaced when a program names it, and put back when it asks. The
+//! packets of such a socket carry the backend's address from the first on, and cost nothing more.
+
+use abi::service::{INTERNAL_DROP, WILDCARD_V6};
+use abi::{
+    Addr, Affinity, AffinityKey, Backend, Frontend, Range, SocketKey, SocketValue, config,
+};
+
+use crate::env::{Socket, Tables};
+use crate::packet::protocol;
+use crate::service::{Target, choose, finish, frontend, wildcard};
+
+/// What to answer the caller.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on, to the peer that is now set.
+    Proceed = 0,
+    /// `ECONNREFUSED`: a service without backends.
+    Refused = 1,
+    /// `ENOMEM`: the way back could not be remembered.
+    NoMemory = 2,
+}
+
+/// `connect(2)`, or `sendmsg(2)` on an unconnected socket: the caller names the peer.
+#[inline(always)]
+pub fn connect<S: Socket>(env: &mut S) -> Answer {
+    let protocol = env.protocol();
+    if !matches!(protocol, protocol::TCP | protocol::UDP) {
+        return Answer::Proceed;
+    }
+    let features = env.config().features;
+    let host = env.namespace() == env.config().host_cookie;
+    if features & config::SOCKET_LB_HOST_ONLY != 0 && !host {
+        return Answer::Proceed;
+    }
+    let target = Target { addr: env.address(), port: env.port(), protocol };
+    let mut row = NOTHING;
+    let found = frontend(env, &target, false, &mut row)
+        || (host && loopback(&target.addr) && wildcard(env, &target, &mut row));
+    if !found {
+        return Answer::Proceed;
+    }
+    if row.internal.count == 0 {
+        // The packets of the connection are dropped on their way, so that the caller waits as it should.
+        return if row.flags & INTERNAL_DROP != 0 { Answer::Proceed } else { Answer::Refused };
+    }
+    let cookie = env.cookie();
+    // Datagrams of one socket stay with one backend while the set does not change.
+    let hash = finish((cookie as u32) ^ ((cookie >> 32) as u32) ^ row.service.wrapping_mul(0x9e37_79b9));
+    let draw = if protocol == protocol::UDP { hash } else { env.random() };
+    let namespace = env.namespace();
+    let client = AffinityKey {
+        client: Addr { words: [namespace as u32, (namespace >> 32) as u32, 0, 0] },
+        service: row.service,
+        cookie: 1,
+    };
+    let mut bound = UNBOUND;
+    let range = row.internal;
+    let hash = if protocol == protocol::UDP { hash } else { draw };
+    if choose(env, &row, &range, &client, protocol, [hash, draw], &mut bound).is_err() {
+        return Answer::Refused;
+    }
+    let key = SocketKey { cookie, backend: bound.backend, _pad: 0 };
+    let asked = SocketValue { addr: target.addr, port: target.port, _pad: 0, service: row.service };
+    if !env.put_asked(&key, &asked) {
+        return Answer::NoMemory;
+    }
+    env.set_peer(&bound.backend.addr, bound.backend.port);
+    Answer::Proceed
+}
+
+/// `recvmsg(2)` and `getpeername(2)`: the caller is told the address it asked for.
+#[inline(always)]
+pub fn told<S: Socket>(env: &mut S) {
+    let backend = Backend { addr: env.address(), port: env.port(), _pad: 0 };
+    let key = SocketKey { cookie: env.cookie(), backend, _pad: 0 };
+    if let Some(asked) = env.asked(&key) {
+        let (addr, port) = (asked.addr, asked.port);
+        env.set_peer(&addr, port);
+    }
+}
+
+/// Whether a socket of the node may be bound to a port: not to one that a NodePort or HostPort service answers.
+#[inline(always)]
+pub fn may_bind<T: Tables>(env: &T, target: &Target) -> bool {
+    let mut row = NOTHING;
+    env.config().features & config::BIND_PROTECTION == 0 || !wildcard(env, target, &mut row)
+}
+
+/// 127.0.0.0/8 or `::1`.
+#[inline(always)]
+fn loopback(addr: &Addr) -> bool {
+    if addr.is_v4() {
+        return u32::from_be(addr.v4_word()) >> 24 == 127;
+    }
+    addr.same(&Addr { words: [0, 0, 0, 1_u32.to_be()] })
+}
+
+const NO_RANGE: Range = Range { start: 0, count: 0, maglev: 0 };
+const NOTHING: Frontend =
+    Frontend { service: 0, flags: 0, external: NO_RANGE, internal: NO_RANGE, affinity: 0 };
+const UNBOUND: Affinity =
+    Affinity { backend: Backend { addr: WILDCARD_V6, port: 0, _pad: 0 }, _pad: 0, used: 0 };
