@@ -1,4 +1,6 @@
-//! Container images made by hand: one layer of our own static programs, as an OCI archive that containerd imports.
+//! Container images made by hand: one layer of programs, as an OCI archive that containerd imports.
+
+pub(crate) mod e2e;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -27,18 +29,22 @@ const SHELL: &str = "sh cat uname ip ls cp mv rm mkdir mount umount grep sed ps 
 const TEST_SHELL: &str = "sh cat ip ls cp mv rm mkdir mount grep sed awk ps sleep env test [ echo ping ping6 nc nslookup httpd traceroute wc head tail tr hostname date kill seq timeout true false id netstat xargs sort uniq";
 
 /// What an image is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
-    /// Full name.
-    pub name: &'static str,
+    /// Full names.
+    pub names: Vec<String>,
     /// File of the archive, below `target/images`.
     pub file: &'static str,
     /// Files: place in the image, source on the host.
     pub files: Vec<(String, PathBuf)>,
+    /// Small files: place in the image, text.
+    pub texts: Vec<(&'static str, &'static str)>,
     /// Symbolic links: place in the image, target.
     pub links: Vec<(String, String)>,
     /// Program and first arguments.
     pub entrypoint: Vec<&'static str>,
+    /// Further arguments, unless a container has its own.
+    pub command: Vec<&'static str>,
 }
 
 /// Where the static release binaries are; `AXONEME_BIN` names another place.
@@ -55,27 +61,28 @@ pub(crate) fn all(with_axoneme: bool, with_dns: bool) -> Result<Vec<Image>> {
     let probe = binaries().join("probe");
     let mut images = vec![
         Image {
-            name: PAUSE,
+            names: vec![PAUSE.into()],
             file: "pause.tar",
             files: vec![("pause".into(), probe.clone())],
-            links: vec![],
             entrypoint: vec!["/pause", "pause"],
+            ..Image::default()
         },
         Image {
-            name: TEST,
+            names: vec![TEST.into()],
             file: "test.tar",
             files: vec![("bin/busybox".into(), busybox.clone()), ("bin/probe".into(), probe)],
             links: applets(TEST_SHELL),
             entrypoint: vec!["/bin/probe"],
+            ..Image::default()
         },
     ];
     if with_dns {
         images.push(Image {
-            name: COREDNS,
+            names: vec![COREDNS.into()],
             file: "coredns.tar",
             files: vec![("coredns".into(), tool("coredns")?)],
-            links: vec![],
             entrypoint: vec!["/coredns"],
+            ..Image::default()
         });
     }
     if with_axoneme {
@@ -100,13 +107,16 @@ fn axoneme(busybox: PathBuf, mut links: Vec<(String, String)>) -> Image {
     let mut files: Vec<_> = real.into_iter().map(|(p, f)| ((*p).to_owned(), binaries().join(f))).collect();
     files.push(("var/lib/cilium/axoneme.o".into(), root().join("target/bpf/axoneme.o")));
     files.push(("bin/busybox".into(), busybox));
-    Image { name: AXONEME, file: "cilium.tar", files, links, entrypoint: vec![] }
+    Image { names: vec![AXONEME.into()], file: "cilium.tar", files, links, ..Image::default() }
 }
 
 /// Builds the archives that are older than what they are made of; returns their paths.
 pub(crate) fn build(images: &[Image]) -> Result<Vec<PathBuf>> {
     let dir = root().join("target/images");
     fs::create_dir_all(&dir)?;
+    // Labs that come up side by side share the archives.
+    let lock = File::create(dir.join("lock"))?;
+    lock.lock().context("cannot lock target/images")?;
     images.iter().map(|image| image.build(&dir)).collect()
 }
 
@@ -118,11 +128,11 @@ impl Image {
             return Ok(archive);
         }
         let layer = dir.join(format!("{}.layer", self.file));
-        self.write_layer(&layer).with_context(|| format!("cannot make the layer of {}", self.name))?;
+        self.write_layer(&layer).with_context(|| format!("cannot make the layer of {}", self.file))?;
         // Under another name first: an interrupted build must not look like a finished one.
         let partial = dir.join(format!("{}.part", self.file));
         self.write_archive(&layer, &partial)
-            .with_context(|| format!("cannot make the archive of {}", self.name))?;
+            .with_context(|| format!("cannot make the archive of {}", self.file))?;
         fs::remove_file(&layer)?;
         fs::rename(&partial, &archive)?;
         fs::write(&stamp_file, stamp)?;
@@ -131,7 +141,8 @@ impl Image {
 
     /// Says whether an archive is still good: names, sizes and times of all parts.
     fn stamp(&self) -> Result<String> {
-        let mut stamp = format!("{} {:?} {:?}\n", self.name, self.entrypoint, self.links);
+        let Self { names, file: _, files: _, texts, links, entrypoint, command } = self;
+        let mut stamp = format!("{names:?} {entrypoint:?} {command:?} {links:?} {texts:?}\n");
         for (place, source) in &self.files {
             let meta = fs::metadata(source).with_context(|| {
                 format!("{} is not built: run `tools/setup.sh` and `tools/binaries.sh`", source.display())
@@ -159,13 +170,16 @@ impl Image {
             "sys",
             "dev",
         ] {
-            let mut head = header(tar::EntryType::Directory, 0, 0o755);
+            let mut head = header(tar::EntryType::Directory, 0, if dir == "tmp" { 0o1777 } else { 0o755 });
             tar.append_data(&mut head, format!("{dir}/"), std::io::empty())?;
         }
         for (place, source) in &self.files {
             let file = File::open(source)?;
             let mut head = header(tar::EntryType::Regular, file.metadata()?.len(), 0o755);
             tar.append_data(&mut head, place, file)?;
+        }
+        for (place, text) in &self.texts {
+            append(&mut tar, place, text.as_bytes())?;
         }
         for (place, target) in &self.links {
             let mut head = header(tar::EntryType::Symlink, 0, 0o777);
@@ -180,7 +194,12 @@ impl Image {
         let config = serde_json::to_vec(&json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/usr/bin:/bin"], "WorkingDir": "/"},
+            "config": {
+                "Entrypoint": self.entrypoint,
+                "Cmd": self.command,
+                "Env": ["PATH=/usr/bin:/bin"],
+                "WorkingDir": "/",
+            },
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
         }))?;
         let manifest = serde_json::to_vec(&json!({
@@ -189,16 +208,21 @@ impl Image {
             "config": descriptor("application/vnd.oci.image.config.v1+json", &digest(&config), config.len() as u64),
             "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer_digest, layer_size)],
         }))?;
-        let mut entry = descriptor(
+        let entry = descriptor(
             "application/vnd.oci.image.manifest.v1+json",
             &digest(&manifest),
             manifest.len() as u64,
         );
-        entry["annotations"] = json!({
-            "io.containerd.image.name": self.name,
-            "org.opencontainers.image.ref.name": self.name.rsplit(':').next(),
-        });
-        let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
+        let named = |name: &String| {
+            let mut entry = entry.clone();
+            entry["annotations"] = json!({
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.ref.name": name.rsplit(':').next(),
+            });
+            entry
+        };
+        let entries: Vec<_> = self.names.iter().map(named).collect();
+        let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": entries}))?;
 
         let mut tar = tar::Builder::new(std::io::BufWriter::new(File::create(path)?));
         append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -270,11 +294,11 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("program"), "#!").unwrap();
         let image = Image {
-            name: "example/x:1",
+            names: vec!["example/x:1".into(), "example/y:2".into()],
             file: "x.tar",
             files: vec![("bin/program".into(), dir.join("program"))],
             links: vec![("bin/other".into(), "program".into())],
-            entrypoint: vec!["/bin/program"],
+            ..Image::default()
         };
         let archive = image.build(&dir).unwrap();
         let mut blobs = std::collections::BTreeMap::new();
@@ -291,6 +315,10 @@ mod tests {
             }
         }
         assert_eq!(blobs.len(), 5, "layout, index, manifest, config, layer");
+        let index: serde_json::Value = serde_json::from_slice(&blobs["index.json"]).unwrap();
+        let names = index["manifests"].as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|m| &m["annotations"]["io.containerd.image.name"]).collect();
+        assert_eq!(names, ["example/x:1", "example/y:2"]);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

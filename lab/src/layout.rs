@@ -48,10 +48,12 @@ pub(crate) enum Cni {
     None,
 }
 
-/// How kube-proxy, if wanted, programs services.
+/// How kube-proxy programs services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProxyMode {
+    /// It does not run.
+    Off,
     /// nftables.
     Nftables,
     /// iptables.
@@ -59,11 +61,12 @@ pub(crate) enum ProxyMode {
 }
 
 impl ProxyMode {
-    /// The value of kube-proxy's `--proxy-mode`.
-    pub(crate) fn flag(self) -> &'static str {
+    /// The value of kube-proxy's `--proxy-mode`, if it runs.
+    pub(crate) fn flag(self) -> Option<&'static str> {
         match self {
-            Self::Nftables => "nftables",
-            Self::Iptables => "iptables",
+            Self::Off => None,
+            Self::Nftables => Some("nftables"),
+            Self::Iptables => Some("iptables"),
         }
     }
 }
@@ -86,7 +89,7 @@ pub(crate) struct Spec {
     /// `key=value` for the chart, stronger than the files.
     pub chart_set: Vec<String>,
     /// kube-proxy on every node.
-    pub kube_proxy: Option<ProxyMode>,
+    pub kube_proxy: ProxyMode,
     /// CoreDNS as a Deployment.
     pub dns: bool,
     /// Let the controller-manager give each node a pod CIDR.
@@ -254,7 +257,7 @@ mod tests {
             cni: Cni::None,
             chart_values: vec![],
             chart_set: vec![],
-            kube_proxy: None,
+            kube_proxy: ProxyMode::Off,
             dns: true,
             node_cidrs: false,
         }

@@ -131,8 +131,8 @@ struct UpArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     chart_set: Vec<String>,
     /// Run kube-proxy on every node
-    #[arg(long, value_name = "MODE", num_args = 0..=1, default_missing_value = "nftables")]
-    kube_proxy: Option<ProxyMode>,
+    #[arg(long, value_name = "MODE", num_args = 0..=1, default_value = "off", default_missing_value = "nftables")]
+    kube_proxy: ProxyMode,
     /// Leave CoreDNS out
     #[arg(long)]
     no_dns: bool,
@@ -144,9 +144,17 @@ struct UpArgs {
 #[derive(Subcommand)]
 enum ImageCommand {
     /// Make the archives in target/images
-    Build,
+    Build {
+        /// Those of Kubernetes' end-to-end suite instead
+        #[arg(long)]
+        e2e: bool,
+    },
     /// Make them and import them into all nodes
-    Load,
+    Load {
+        /// Those of Kubernetes' end-to-end suite instead
+        #[arg(long)]
+        e2e: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -314,14 +322,16 @@ fn pods(lab: &Lab, what: PodCommand) -> Result<ExitCode> {
 
 fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {
     match what {
-        ImageCommand::Build => {
-            for archive in image::build(&image::all(true, true)?)? {
+        ImageCommand::Build { e2e } => {
+            let images = if *e2e { image::e2e::images()? } else { image::all(true, true)? };
+            for archive in image::build(&images)? {
                 report::say(archive.display());
             }
         }
-        ImageCommand::Load => {
+        ImageCommand::Load { e2e } => {
             let spec = lab.spec()?;
-            let archives = image::build(&image::all(spec.cni == Cni::Chart, spec.dns)?)?;
+            let usual = || image::all(spec.cni == Cni::Chart, spec.dns);
+            let archives = image::build(&if *e2e { image::e2e::images()? } else { usual()? })?;
             for node in spec.nodes() {
                 node::import_images(lab, &machine::Handle::open(lab, &node.name)?, &archives)?;
             }

@@ -69,12 +69,13 @@ pub(crate) fn start_kubelet(lab: &Lab, spec: &Spec, machine: &Machine, node: &Ha
     node.start("kubelet", &argv.0)
 }
 
-/// Starts kube-proxy.
+/// Starts kube-proxy, where wanted.
 pub(crate) fn start_kube_proxy(lab: &Lab, mode: ProxyMode, node: &Handle) -> Result<()> {
+    let Some(mode) = mode.flag() else { return Ok(()) };
     let mut argv = Args::new("kube-proxy")?;
     argv.flag("kubeconfig", lab.pki().join("kube-proxy.conf").display())
         .flag("hostname-override", &node.name)
-        .flag("proxy-mode", mode.flag())
+        .flag("proxy-mode", mode)
         // The host's limits are not the machine's to change.
         .flag("conntrack-max-per-core", 0)
         .flag("conntrack-tcp-timeout-established", "0s")

@@ -137,7 +137,7 @@ fn parallel(
     for (machine, handle) in full {
         progress.step(format!("{}: kubelet started", machine.name), || {
             node::start_kubelet(lab, spec, machine, handle)?;
-            spec.kube_proxy.map_or(Ok(()), |mode| node::start_kube_proxy(lab, mode, handle))
+            node::start_kube_proxy(lab, spec.kube_proxy, handle)
         })?;
     }
     Ok(())
