@@ -7,16 +7,19 @@ LAB := target/debug/lab
 LAB_ARGS ?= --nodes 2 --ipv6
 BENCH ?= pod-path
 
-.PHONY: help demo test bench lab-up lab-down check tools binaries
+.PHONY: help demo test e2e bench lab-up lab-down check tools binaries
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: tools binaries ## A cluster, our chart, pods on two nodes, policies and flows, shown step by step
 	@tools/demo.sh
 
 test: tools binaries ## All test layers, with counts
 	@tools/test.sh
+
+e2e: tools binaries ## Kubernetes' own tests: FOCUS='\[sig-network\].*intra-pod' SKIP=..., both regular expressions
+	@tools/test-e2e.sh '$(FOCUS)' '$(SKIP)'
 
 bench: tools binaries ## Measure: BENCH=pod-path writes target/bench/pod-path.json
 	@cargo xtask bench $(BENCH)

@@ -3,6 +3,7 @@
 #   tools/setup.sh            everything
 #   tools/setup.sh build      only what compiling needs (Debian packages, Rust, bpf-linker)
 #   tools/setup.sh check      that and cargo-deny
+#   tools/setup.sh e2e        only what Kubernetes' end-to-end suite needs beside everything
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -12,15 +13,24 @@ CARGO_DENY=0.20.2
 KUBERNETES=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$ROOT/tools/kubernetes/go.mod")
 KUBE_PROGRAMS="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl"
 
-# Debian packages of which no part is here. Programs that may come from elsewhere are only installed if not in PATH.
+# What the images of the end-to-end suite are made of.
+e2e_packages() { debian "curl netcat-openbsd bind9-dnsutils iperf bash"; }
+
+# Programs that may come from elsewhere are only installed if not in PATH.
 packages() {
   local wanted="containernetworking-plugins nftables iptables conntrack tcpdump bpftool busybox-static iproute2
     util-linux mount procps jq gcc libc6-dev pkg-config ca-certificates llvm-22-dev libpolly-22-dev zlib1g-dev libzstd-dev
-    rustc-web cargo-web libstd-rust-web-dev-bpf" missing
+    rustc-web cargo-web libstd-rust-web-dev-bpf"
   have etcd && at_least 3.4 "$(etcd --version | sed -n 's/^etcd Version: //p')" || wanted+=" etcd-server"
   have containerd && at_least 1.6 "$(containerd --version | grep -oE ' v?[0-9]+\.[0-9.]+' | head -n 1 | tr -d ' v')" ||
     wanted+=" containerd"
   have runc || wanted+=" runc"
+  debian "$wanted"
+}
+
+# debian PACKAGES: installs those Debian packages that are not here yet.
+debian() {
+  local wanted=$1 missing
   # shellcheck disable=SC2086
   missing=$(comm -23 <(printf '%s\n' $wanted | sort) \
     <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' $wanted 2> /dev/null | sed -n 's/^ii  *//p' | sort))
@@ -64,10 +74,11 @@ go_ready() {
   at_least 1.21 "$(go env GOVERSION | sed 's/^go//')" || die "$(go version) is too old: 1.21 or later is needed"
 }
 
-# go_tool MODULE CGO LDFLAGS PACKAGE...: builds once for each content of the module, links the results to target/tools/bin.
-go_tool() {
-  local module=$1 cgo=$2 ldflags=$3 key dir file
-  shift 3
+# once MODULE FUNCTION ARGUMENTS: has FUNCTION DIR ARGUMENTS build in the module, once for each content of the module, and
+# links what came to DIR to target/tools/bin.
+once() {
+  local module=$1 build=$2 key dir file
+  shift 2
   key=$(cd "$ROOT/tools/$module" && { find . -name '*.go' -o -name go.mod -o -name go.sum; } | LC_ALL=C sort |
     xargs sha256sum | sha256sum | cut -c 1-16)
   dir=$CACHE/$module-$key
@@ -75,11 +86,18 @@ go_tool() {
     go_ready
     mkdir -p "$CACHE"
     rm -rf "$dir.part" && mkdir "$dir.part"
-    (cd "$ROOT/tools/$module" && CGO_ENABLED=$cgo nice go build -v -ldflags "-s -w $ldflags" -o "$dir.part/" "$@")
+    (cd "$ROOT/tools/$module" && "$build" "$dir.part" "$@")
     mv "$dir.part" "$dir"
   fi
   for file in "$dir"/*; do ln -sfn "$file" "$TOOLS/${file##*/}"; done
   ls -l "$TOOLS"
+}
+
+# go_build DIR CGO LDFLAGS PACKAGE...
+go_build() {
+  local dir=$1 cgo=$2 ldflags=$3
+  shift 3
+  CGO_ENABLED=$cgo nice go build -v -ldflags "-s -w $ldflags" -o "$dir/" "$@"
 }
 
 # From PATH if all programs have the wanted minor version.
@@ -96,10 +114,14 @@ kubernetes() {
     echo "taken from PATH"
     return
   done
-  local version=k8s.io/component-base/version
   # shellcheck disable=SC2086
-  go_tool kubernetes 1 "-X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=${minor#*.}" \
-    $(printf './%s ' $KUBE_PROGRAMS)
+  once kubernetes go_build 1 "$(kubernetes_stamp)" $(printf './%s ' $KUBE_PROGRAMS)
+}
+
+# The linker's options that tell a program of Kubernetes its version.
+kubernetes_stamp() {
+  local version=k8s.io/component-base/version minor=${KUBERNETES%.*}
+  echo "-X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=${minor#*.}"
 }
 
 helm_tool() {
@@ -110,24 +132,51 @@ helm_tool() {
     echo "taken from PATH"
     return
   fi
-  go_tool helm 0 "-X helm.sh/helm/v3/internal/version.version=$(sed -n 's/^.*helm.sh\/helm\/v3 \(v[0-9.]*\).*/\1/p' "$ROOT/tools/helm/go.mod")" \
+  once helm go_build 0 "-X helm.sh/helm/v3/internal/version.version=$(sed -n 's/^.*helm.sh\/helm\/v3 \(v[0-9.]*\).*/\1/p' "$ROOT/tools/helm/go.mod")" \
     helm.sh/helm/v3/cmd/helm
 }
 
 # For an image, so static, and always ours.
-coredns_tool() { go_tool coredns 0 "" .; }
+coredns_tool() { once coredns go_build 0 "" .; }
 
-step "Debian packages" packages
-step "Rust" rust
-step "bpf-linker $BPF_LINKER" bpf_linker
+# The suite, the program that runs parts of it side by side, and the programs of its images.
+e2e_tool() {
+  grep -q "^\sk8s.io/kubernetes v$KUBERNETES\$" "$ROOT/tools/e2e/go.mod" ||
+    die "tools/e2e/go.mod and tools/kubernetes/go.mod name different versions of Kubernetes"
+  once e2e e2e_build
+}
+
+e2e_build() {
+  local images=k8s.io/kubernetes/test/images porter
+  go_build "$1" 0 "" github.com/onsi/ginkgo/v2/ginkgo $images/agnhost $images/regression-issue-74839 &&
+    porter=$(go list -f '{{.Dir}}' $images/agnhost/porter) &&
+    cp "$porter/localhost.crt" "$1/agnhost.crt" && cp "$porter/localhost.key" "$1/agnhost.key" &&
+    CGO_ENABLED=0 nice go build -v . &&
+    CGO_ENABLED=0 nice go test -c -ldflags "-s -w $(kubernetes_stamp)" -o "$1/e2e.test" k8s.io/kubernetes/test/e2e
+}
+
+base() {
+  step "Debian packages" packages
+  step "Rust" rust
+  step "bpf-linker $BPF_LINKER" bpf_linker
+}
+
 case ${1:-all} in
-  build) ;;
-  check) step "cargo-deny" cargo_deny ;;
+  build) base ;;
+  check)
+    base
+    step "cargo-deny" cargo_deny
+    ;;
+  e2e)
+    step "Debian packages of the suite's images" e2e_packages
+    step "end-to-end suite $KUBERNETES (first time 8 minutes)" e2e_tool
+    ;;
   all)
+    base
     step "Kubernetes $KUBERNETES (first time 9 minutes)" kubernetes
     step "helm (first time 2 minutes)" helm_tool
     step "CoreDNS (first time 2 minutes)" coredns_tool
     ;;
-  *) die "usage: $0 [build|check|all]" ;;
+  *) die "usage: $0 [build|check|e2e|all]" ;;
 esac
 run_steps
