@@ -10,6 +10,7 @@ const PURE: &[&str] = &[
     "axoneme-types",
     "axoneme-policy",
     "axoneme-ipam",
+    "axoneme-services",
     "axoneme-flow",
     "axoneme-kube-api",
     "axoneme-datapath",
