@@ -4,16 +4,18 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use abi::maps::{Counter, FragmentKey, FragmentPorts};
-use abi::{Addr, DropReason, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
-use abi::{PrefixKey, config, event};
+use abi::{Addr, Affinity, AffinityKey, Backend, DropReason, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry};
+use abi::{MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, PrefixKey, SourceRangeKey};
+use abi::{config, event};
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_tunnel_key};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use datapath::packet::{IPV6, Packet};
-use datapath::{Checksum, Env, FlowRef, Part, ROUTE_STACK, Table, TunnelKey, Verdict, Work, parts};
+use datapath::{Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Table, Tables, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
+use crate::tables::shared_tables;
 
 /// Furthest offset that is read directly: no header this datapath looks at lies beyond.
 const FURTHEST: usize = 512;
@@ -228,13 +230,27 @@ parts! {
     ax_take_port = TakePort,
     ax_rewrite_source = RewriteSource,
     ax_rewrite_destination = RewriteDestination,
+    ax_translate = Translate,
     ax_come_back = ComeBack,
+    ax_claim = Claim,
+    ax_renew = Renew,
+    ax_forget = Forget,
+    ax_find_service = FindService,
+    ax_open = Open,
+    ax_choose = Choose,
+    ax_connect = Connect,
+    ax_refuse = Refuse,
+    ax_forward = Forward,
     ax_emit = Emit,
     ax_passed = Passed,
     ax_from_pod = FromPod,
     ax_from_netdev = FromNetdev,
     ax_from_overlay = FromOverlay,
     ax_from_host = FromHost,
+}
+
+impl Tables for Kernel {
+    shared_tables!();
 }
 
 impl Env for Kernel {
@@ -305,21 +321,6 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
-    fn now(&self) -> u64 {
-        // A tick's resolution is enough for lifetimes of seconds, at a third of the price (kernel 5.11).
-        // SAFETY: no arguments.
-        unsafe { helpers::bpf_ktime_get_coarse_ns() }
-    }
-    #[inline(always)]
-    fn random(&mut self) -> u32 {
-        if self.config().features & config::RECORD_VERDICT != 0 {
-            // What the simulator's generator gives first from seed 0: a recorded run is compared with it.
-            return 1_013_904_223;
-        }
-        // SAFETY: no arguments.
-        unsafe { helpers::bpf_get_prandom_u32() }
-    }
-    #[inline(always)]
     fn ifindex(&self) -> u32 {
         context!(self.ifindex)
     }
@@ -330,16 +331,6 @@ impl Env for Kernel {
     #[inline(always)]
     fn set_mark(&mut self, mark: u32) {
         self.ctx.set_mark(mark);
-    }
-    #[inline(always)]
-    fn config(&self) -> &NodeConfig {
-        let mut at = &raw const CONFIG as usize;
-        // Hides that this is a constant of zeros at compile time; the verifier knows the loaded values.
-        // SAFETY: adds nothing to a register, which then still points to the static.
-        unsafe {
-            asm!("{0} += 0", inout(reg) at, options(nomem, nostack, preserves_flags));
-            &*(at as *const NodeConfig)
-        }
     }
 
     #[inline(always)]
@@ -355,11 +346,6 @@ impl Env for Kernel {
     fn local(&self, addr: &Addr) -> Option<u32> {
         // SAFETY: a single word is read.
         unsafe { AX_LOCAL.get(addr) }.copied()
-    }
-    #[inline(always)]
-    fn host_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
-        // SAFETY: the entry may be replaced while it is read; every field stands for itself.
-        unsafe { AX_HOSTS.get(addr) }
     }
     #[inline(always)]
     fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
@@ -411,13 +397,41 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
-    fn nat(&self, key: &NatKey) -> Option<&NatValue> {
-        // SAFETY: as above.
-        unsafe { AX_NAT.get(key) }
+    fn nat(&self, table: Table, key: &NatKey) -> Option<NatRef> {
+        let entry = match table {
+            Table::Answered => AX_NAT.get_ptr_mut(key),
+            Table::HalfOpen => AX_NATOPEN.get_ptr_mut(key),
+        };
+        let mut value = entry?;
+        // As for flows.
+        // SAFETY: moves a register to itself; a map value stays allocated while the program runs (RCU).
+        unsafe {
+            asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags));
+            Some(NatRef::new(value))
+        }
     }
     #[inline(always)]
-    fn put_nat(&mut self, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
-        AX_NAT.insert(key, value, if fresh { u64::from(BPF_NOEXIST) } else { 0 }).is_ok()
+    fn put_nat(&mut self, table: Table, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
+        let flags = if fresh { u64::from(BPF_NOEXIST) } else { 0 };
+        let done = match table {
+            Table::Answered => AX_NAT.insert(key, value, flags),
+            Table::HalfOpen => AX_NATOPEN.insert(key, value, flags),
+        };
+        done.is_ok()
+    }
+    #[inline(always)]
+    fn remove_nat(&mut self, table: Table, key: &NatKey) {
+        // Gone already is as good.
+        let _ = match table {
+            Table::Answered => AX_NAT.remove(key),
+            Table::HalfOpen => AX_NATOPEN.remove(key),
+        };
+    }
+    #[inline(always)]
+    fn in_source_ranges(&self, key: &SourceRangeKey) -> bool {
+        // SAFETY: same layout (u32, then 20 bytes), weaker alignment.
+        let key: &Key<SourceRange> = unsafe { &*core::ptr::from_ref(key).cast() };
+        AX_RANGES.get(key).is_some()
     }
     #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {

@@ -6,6 +6,8 @@
 
 mod kernel;
 mod maps;
+mod socket;
+mod tables;
 
 use abi::{Addr, DropReason, config};
 use aya_ebpf::bindings::{bpf_redir_neigh, bpf_tunnel_key};
@@ -13,7 +15,7 @@ use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
-use datapath::{Action, Env, Verdict};
+use datapath::{Action, Env, Tables, Verdict};
 
 use kernel::Kernel;
 

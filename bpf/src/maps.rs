@@ -1,9 +1,10 @@
 //! The maps of all programs. Names, keys and values are those of `abi`.
 
 use abi::maps::{Counter, FragmentKey, FragmentPorts, size};
-use abi::{Addr, Event, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey};
+use abi::{Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry, MemberKey};
+use abi::{NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue};
 use datapath::Work;
-use aya_ebpf::btf_maps::{ArrayOfMaps, LpmTrie as BtfLpmTrie};
+use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps, LpmTrie as BtfLpmTrie};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 
@@ -35,12 +36,38 @@ pub static AX_FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(size::FL
 #[map]
 pub static AX_HALFOPEN: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(size::HALF_OPEN, 0);
 #[map]
-pub static AX_NAT: LruHashMap<NatKey, NatValue> = LruHashMap::with_max_entries(size::NAT, 0);
+pub static AX_NAT: HashMap<NatKey, NatValue> = HashMap::with_max_entries(size::NAT, NO_PREALLOC);
+#[map]
+pub static AX_NATOPEN: LruHashMap<NatKey, NatValue> = LruHashMap::with_max_entries(size::NAT_HALF_OPEN, 0);
+#[map]
+pub static AX_FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::with_max_entries(size::FRONTENDS, NO_PREALLOC);
+#[map]
+pub static AX_BACKENDS: Array<Backend> = Array::with_max_entries(size::BACKENDS, 0);
+#[map]
+pub static AX_MEMBERS: HashMap<MemberKey, u32> = HashMap::with_max_entries(size::MEMBERS, NO_PREALLOC);
+/// One value an inner array: two bytes a row. Its length is a power of two, so that a mask bounds the row.
+pub type MaglevTable = [u16; MAGLEV_ROOM];
+pub const MAGLEV_ROOM: usize = 16_384;
+#[btf_map]
+pub static AX_MAGLEV: ArrayOfMaps<BtfArray<MaglevTable, 1>, { size::MAGLEV as usize }> = ArrayOfMaps::new();
+#[map]
+pub static AX_AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(size::AFFINITY, 0);
+#[map]
+pub static AX_RANGES: LpmTrie<SourceRange, u32> = LpmTrie::with_max_entries(size::SOURCE_RANGES, NO_PREALLOC);
+#[map]
+pub static AX_SOCKETS: LruHashMap<SocketKey, SocketValue> = LruHashMap::with_max_entries(size::SOCKETS, 0);
 #[map]
 pub static AX_FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(size::FRAGMENTS, 0);
 /// What is known of the packet in hand.
 #[map]
 pub static AX_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+/// What follows the length in [`abi::SourceRangeKey`].
+#[repr(C)]
+pub struct SourceRange {
+    pub service: u32,
+    pub addr: Addr,
+}
 
 /// Memory follows the entries, not the limit.
 const NO_PREALLOC: u32 = 1;
@@ -55,6 +82,9 @@ pub static CONFIG: NodeConfig = NodeConfig {
     router_v6: Addr::UNSPECIFIED,
     native_v4: Addr::UNSPECIFIED,
     native_v6: Addr::UNSPECIFIED,
+    loopback_v4: Addr::UNSPECIFIED,
+    loopback_v6: Addr::UNSPECIFIED,
+    host_cookie: 0,
     native_v4_len: 0,
     native_v6_len: 0,
     host_ifindex: 0,
@@ -66,6 +96,8 @@ pub static CONFIG: NodeConfig = NodeConfig {
     world_v4: 0,
     world_v6: 0,
     tunnel_port: 0,
+    node_port_min: 0,
+    node_port_max: 0,
     features: 0,
     host_mac: [0; 6],
     _pad: [0; 2],

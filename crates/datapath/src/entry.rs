@@ -273,7 +273,7 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     }
     if service::possible(env, &work.packet) {
         work.inside = 1;
-        env.part(Part::Serve, work)?;
+        service::serve(env, work)?;
         if work.settled() {
             return Ok(());
         }
@@ -307,7 +307,7 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     if answer {
         env.part(Part::ComeBack, work)?;
     } else if service::possible(env, &work.packet) {
-        env.part(Part::Serve, work)?;
+        service::serve(env, work)?;
         if work.settled() {
             return Ok(());
         }

@@ -45,8 +45,8 @@ pub enum Part {
     Renew,
     /// Forget them.
     Forget,
-    /// Lead a packet to a service's backend.
-    Serve,
+    /// Find the connection or the service of a packet.
+    FindService,
     /// Open a connection to a service.
     Open,
     /// Choose its backend.
@@ -96,7 +96,7 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::Claim => nat::claim(env, work),
         Part::Renew => nat::renew(env, work),
         Part::Forget => nat::forget(env, work),
-        Part::Serve => service::serve(env, work),
+        Part::FindService => service::find_service(env, work),
         Part::Open => service::open(env, work),
         Part::Choose => service::choose_for_packet(env, work),
         Part::Connect => service::connect(env, work),

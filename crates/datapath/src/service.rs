@@ -170,9 +170,47 @@ pub fn possible<E: Env>(env: &E, packet: &Packet) -> bool {
 }
 
 /// Leads a packet to a backend, if it is addressed to a service; `work.served` tells. A refused one is answered, and
-/// then the work is settled.
+/// then the work is settled. The steps are called side by side, not one from the other: a chain of calls has 512 bytes
+/// of stack.
 #[inline(always)]
 pub fn serve<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    env.part(Part::FindService, work)?;
+    if work.step == Step::Open as u32 {
+        env.part(Part::Open, work)?;
+    }
+    if work.step == Step::Refuse as u32 {
+        return env.part(Part::Refuse, work);
+    }
+    if work.step == Step::Choose as u32 {
+        env.part(Part::Choose, work)?;
+        env.part(Part::Connect, work)?;
+    }
+    if work.step == Step::Allocate as u32 {
+        env.part(Part::Allocate, work)?;
+    }
+    if work.served != 0 { env.part(Part::Translate, work) } else { Ok(()) }
+}
+
+/// What is to be done next for a packet to a service.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing more.
+    Done = 0,
+    /// It opens a connection to `work.frontend`.
+    Open = 1,
+    /// There is no backend, and the client is told.
+    Refuse = 2,
+    /// A backend is chosen.
+    Choose = 3,
+    /// The connection needs a port of this node's.
+    Allocate = 4,
+}
+
+/// Finds the connection of a packet to a service, or the service that it opens one to.
+#[inline(always)]
+pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    work.step = Step::Done as u32;
     key(&work.packet, abi::nat::OUT, &mut work.nat_key);
     let now = env.now();
     if let Some(mut entry) = find(env, &work.nat_key)
@@ -180,8 +218,7 @@ pub fn serve<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     {
         if lives(&entry, &work.packet, now) && still_served(env, &mut entry, work) {
             work.served = 1;
-            follow(env, work, entry, now)?;
-            return env.part(Part::Translate, work);
+            return follow(env, work, entry, now);
         }
         work.nat = *entry;
         env.part(Part::Forget, work)?;
@@ -191,10 +228,10 @@ pub fn serve<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         port: work.packet.destination_port,
         protocol: work.packet.protocol,
     };
-    if !frontend(env, &target, work.inside == 0, &mut work.frontend) {
-        return Ok(());
+    if frontend(env, &target, work.inside == 0, &mut work.frontend) {
+        work.step = Step::Open as u32;
     }
-    env.part(Part::Open, work)
+    Ok(())
 }
 
 /// Whether the backend of a known connection is still one of its service's. Asked once a generation, and not for the
@@ -236,10 +273,11 @@ pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         if frontend.flags & silent != 0 {
             return Err(DropReason::NoBackend);
         }
-        return env.part(Part::Refuse, work);
+        work.step = Step::Refuse as u32;
+        return Ok(());
     }
-    env.part(Part::Choose, work)?;
-    env.part(Part::Connect, work)
+    work.step = Step::Choose as u32;
+    Ok(())
 }
 
 /// Chooses the backend of a packet's connection into `work.bound`.
@@ -262,6 +300,7 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.nat.service = work.frontend.service;
     work.nat.epoch = work.epoch;
     work.served = 1;
+    work.step = Step::Done as u32;
     let behind = env.host_entry(&work.nat.destination);
     let tunnelled = match behind {
         Some(entry) => entry.flags & abi::tables::IPCACHE_TUNNEL != 0,
@@ -291,7 +330,7 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             (true, false) => cfg.node_v6,
             (true, true) => cfg.router_v6,
         };
-        env.part(Part::Allocate, work)?;
+        work.step = Step::Allocate as u32;
     }
-    env.part(Part::Translate, work)
+    Ok(())
 }

@@ -51,6 +51,8 @@ pub struct Work {
     pub twin_key: NatKey,
     /// The value of that.
     pub twin: NatValue,
+    /// What is to be done next for a packet to a service ([`crate::service::Step`]).
+    pub step: u32,
     /// The service at hand.
     pub frontend: Frontend,
     /// Its backends that may be chosen.
@@ -132,6 +134,7 @@ impl Work {
             nat: NO_VALUE,
             twin_key: NO_KEY,
             twin: NO_VALUE,
+            step: 0,
             frontend: Frontend { service: 0, flags: 0, external: NO_RANGE, internal: NO_RANGE, affinity: 0 },
             range: NO_RANGE,
             bound: Affinity {

@@ -1,4 +1,4 @@
-//! Garbage collection of flows and masquerade entries.
+//! Garbage collection of flows and translated connections.
 //!
 //! The programs never delete: they write when an entry may go, and this walks the tables in batches and deletes what is due.
 //! A packet that revives an entry between the look and the delete loses it; its flow is then decided again, by the policy of
@@ -6,11 +6,7 @@
 
 use std::time::Duration;
 
-use abi::{
-    Addr, Flow, FlowKey, NatKey, NatValue,
-    flow::{CLOSING_LIFETIME, OTHER_LIFETIME, TCP_LIFETIME},
-    nat::{BACK, OUT},
-};
+use abi::{Flow, NatValue};
 
 use crate::{
     map::MapError,
@@ -43,8 +39,10 @@ pub struct GcStats {
     pub flows: TableStats,
     /// Flows nobody answered yet.
     pub half_open: TableStats,
-    /// Masquerade entries, two a connection.
+    /// Answered translated connections, two entries each.
     pub nat: TableStats,
+    /// Translated connections nobody answered yet, two entries each.
+    pub nat_half_open: TableStats,
 }
 
 impl GcStats {
@@ -52,10 +50,10 @@ impl GcStats {
     pub fn next_interval(&self, last: Duration) -> Duration {
         const SHORTEST: Duration = Duration::from_secs(5);
         const LONGEST: Duration = Duration::from_secs(600);
-        let tables = [self.flows, self.half_open, self.nat];
+        let tables = [self.flows, self.half_open, self.nat, self.nat_half_open];
         let deleted: usize = tables.iter().map(|table| table.deleted).sum();
         let seen: usize = deleted + tables.iter().map(|table| table.alive).sum::<usize>();
-        // Half-open flows live in an LRU that may be full without harm.
+        // What is half-open lives in LRUs that may be full without harm.
         let full = self.flows.pressure().max(self.nat.pressure());
         let next = if full > 0.75 {
             SHORTEST
@@ -79,7 +77,7 @@ pub enum Progress {
     Done(GcStats),
 }
 
-/// A sweep, a piece at a time. Flows go before masquerade entries, which live as long as their flows.
+/// A sweep, a piece at a time.
 #[derive(Debug)]
 pub struct Gc {
     chunk: usize,
@@ -93,6 +91,7 @@ enum Stage {
     Flows,
     HalfOpen,
     Nat,
+    NatHalfOpen,
 }
 
 impl Gc {
@@ -115,7 +114,10 @@ impl Gc {
                 sweep(&maps.half_open, cursor, &mut stats.half_open, |_, flow: &Flow| flow.expires < now)
             }
             Stage::Nat => {
-                sweep(&maps.nat, cursor, &mut stats.nat, |key, value| nat_is_dead(maps, key, value, now))
+                sweep(&maps.nat, cursor, &mut stats.nat, |_, entry: &NatValue| entry.expires < now)
+            }
+            Stage::NatHalfOpen => {
+                sweep(&maps.nat_half_open, cursor, &mut stats.nat_half_open, |_, entry| entry.expires < now)
             }
         };
         if result.is_ok() && !self.cursor.is_done() {
@@ -125,7 +127,8 @@ impl Gc {
         self.stage = match self.stage {
             Stage::Flows => Stage::HalfOpen,
             Stage::HalfOpen => Stage::Nat,
-            Stage::Nat => Stage::Flows,
+            Stage::Nat => Stage::NatHalfOpen,
+            Stage::NatHalfOpen => Stage::Flows,
         };
         let through = self.stage == Stage::Flows;
         let done = if through { Progress::Done(std::mem::take(&mut self.stats)) } else { Progress::More };
@@ -159,51 +162,6 @@ fn sweep<K: Plain, V: Plain>(
     stats.alive += items.len() - keys.len() + kept;
     stats.capacity = table.map().spec().max_entries as usize;
     Ok(())
-}
-
-/// Whether a masquerade entry may go. A pod's entry lives as long as the flow between its true ends, and a little longer
-/// than the packet that made it; an entry of the node's own connection, which has no flow, as long as an idle flow would. Of
-/// a pair only the outgoing half is kept fresh by packets, so the other one follows it.
-fn nat_is_dead(maps: &Maps, key: &NatKey, value: &NatValue, now: u64) -> bool {
-    let age = now.saturating_sub(value.used);
-    if age < CLOSING_LIFETIME {
-        return false;
-    }
-    // What cannot be read is not known to be dead.
-    let absent = |found: Result<bool, MapError>| found.is_ok_and(|found| !found);
-    if key.direction != OUT {
-        return absent(maps.nat.get(&outgoing(key, value)).map(|twin| twin.is_some()));
-    }
-    if key.source == value.addr {
-        return age >= if key.protocol == TCP { TCP_LIFETIME } else { OTHER_LIFETIME };
-    }
-    let flow = flow_key((key.source, key.source_port), (key.destination, key.destination_port), key.protocol);
-    absent(maps.flows.get(&flow).map(|flow| flow.is_some()))
-        && absent(maps.half_open.get(&flow).map(|flow| flow.is_some()))
-}
-
-/// IP protocol number.
-const TCP: u8 = 6;
-
-/// Key of the outgoing half of the pair whose returning half is `key`.
-fn outgoing(key: &NatKey, value: &NatValue) -> NatKey {
-    debug_assert_eq!(key.direction, BACK);
-    NatKey {
-        source: value.addr,
-        destination: key.source,
-        source_port: value.port,
-        destination_port: key.source_port,
-        protocol: key.protocol,
-        direction: OUT,
-        _pad: 0,
-    }
-}
-
-/// The canonical key of the flow between two ends.
-fn flow_key(a: (Addr, u16), b: (Addr, u16), protocol: u8) -> FlowKey {
-    let a_is_lower = a.0.below(&b.0) || (a.0 == b.0 && a.1 <= b.1);
-    let (low, high) = if a_is_lower { (a, b) } else { (b, a) };
-    FlowKey { addr: [low.0, high.0], port: [low.1, high.1], protocol, _pad: [0; 3] }
 }
 
 #[cfg(test)]

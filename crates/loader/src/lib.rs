@@ -11,9 +11,11 @@
 //! has a lock; here two of them only undo each other's work, and packets always see one of the two).
 
 mod array;
+mod cgroup;
 mod events;
 mod gc;
 mod link;
+mod maglev;
 mod map;
 mod maps;
 mod object;
@@ -25,10 +27,12 @@ mod table;
 pub mod testrun;
 
 pub use array::{PerCpu, Scalar, Sum};
+pub use cgroup::CgroupLinks;
 pub use aya_obj::generated::bpf_map_type as MapKind;
 pub use events::{EventError, EventReader, EventStats, Records};
 pub use gc::{Gc, GcStats, Progress, TableStats};
 pub use link::{Attached, Change, Foreign, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Owner};
+pub use maglev::MaglevTables;
 pub use map::{Map, MapError, MapSpec};
 pub use maps::{Maps, globals};
 pub use object::{Adoption, LoadError, LoadOptions, Object, Program, ProgramStats};

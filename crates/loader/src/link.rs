@@ -351,7 +351,7 @@ fn failures(results: impl Iterator<Item = Result<(), LinkError>>) -> Vec<Failed<
     results.enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
 }
 
-fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> LinkError {
+pub(crate) fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> LinkError {
     let path = path.to_owned();
     move |source| LinkError::Pinned { path, operation, source }
 }
@@ -365,11 +365,11 @@ fn unescape(name: &str) -> String {
     name.replace(':', ".")
 }
 
-fn absent(error: &io::Error) -> bool {
+pub(crate) fn absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-fn open(path: &Path) -> Result<Option<OwnedFd>, LinkError> {
+pub(crate) fn open(path: &Path) -> Result<Option<OwnedFd>, LinkError> {
     match sys::open_pin(path) {
         Ok(link) => Ok(Some(link)),
         Err(error) if absent(&error) => Ok(None),
@@ -386,7 +386,7 @@ fn place_of(link: &OwnedFd) -> io::Result<Option<LinkPlace>> {
 }
 
 /// Pins a link in a directory that is made if need be.
-fn pin(link: &OwnedFd, path: &Path) -> Result<(), LinkError> {
+pub(crate) fn pin(link: &OwnedFd, path: &Path) -> Result<(), LinkError> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(failed(path, "making its directory"))?;
     }
@@ -394,7 +394,7 @@ fn pin(link: &OwnedFd, path: &Path) -> Result<(), LinkError> {
 }
 
 /// Detaches and unpins what is at `path`, if anything.
-fn detach(path: &Path) -> Result<(), LinkError> {
+pub(crate) fn detach(path: &Path) -> Result<(), LinkError> {
     if let Some(link) = open(path)? {
         match sys::link_detach(link.as_fd()) {
             // The interface took the link with it.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use abi::{
-    Addr, Flow, FlowKey, IpcacheEntry, NatKey, NatValue, PodFacts, PrefixKey,
+    Addr, Backend, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry, MemberKey, NatKey, NatValue, PodFacts,
+    PrefixKey, SocketKey, SocketValue, SourceRangeKey,
     maps::{self, Counter, FragmentKey, FragmentPorts},
 };
 
@@ -35,8 +36,22 @@ pub struct Maps {
     pub flows: Table<FlowKey, Flow>,
     /// Flows that nobody answered yet.
     pub half_open: Table<FlowKey, Flow>,
-    /// Masqueraded connections.
+    /// Translated connections that were answered.
     pub nat: Table<NatKey, NatValue>,
+    /// Translated connections that nobody answered yet.
+    pub nat_half_open: Table<NatKey, NatValue>,
+    /// Addresses of services.
+    pub frontends: Table<FrontendKey, Frontend>,
+    /// Slots of backends.
+    pub backends: Table<u32, Backend>,
+    /// Backends of services.
+    pub members: Table<MemberKey, u32>,
+    /// Source ranges of services.
+    pub source_ranges: Table<SourceRangeKey, u32>,
+    /// Sockets that were translated.
+    pub sockets: Table<SocketKey, SocketValue>,
+    /// Slot → Maglev table; see [`crate::MaglevTables`].
+    pub maglev: Map,
     /// Fragmented datagrams under way.
     pub fragments: Table<FragmentKey, FragmentPorts>,
     /// Generation of policy, ipcache and routes: bumped after every change of the above.
@@ -69,6 +84,13 @@ impl Maps {
             flows: Table::open(&at(maps::FLOWS))?,
             half_open: Table::open(&at(maps::HALF_OPEN))?,
             nat: Table::open(&at(maps::NAT))?,
+            nat_half_open: Table::open(&at(maps::NAT_HALF_OPEN))?,
+            frontends: Table::open(&at(maps::FRONTENDS))?,
+            backends: Table::open(&at(maps::BACKENDS))?,
+            members: Table::open(&at(maps::MEMBERS))?,
+            source_ranges: Table::open(&at(maps::SOURCE_RANGES))?,
+            sockets: Table::open(&at(maps::SOCKETS))?,
+            maglev: Map::open(&at(maps::MAGLEV))?,
             fragments: Table::open(&at(maps::FRAGMENTS))?,
             epoch: Scalar::open(&at(maps::EPOCH))?,
             monitor: Scalar::open(&at(maps::MONITOR))?,

@@ -267,14 +267,26 @@ fn load_programs(object: &[u8], options: &LoadOptions<'_>, pins: &Pins) -> Resul
 }
 
 fn load_program(name: &str, program: &mut aya::programs::Program) -> Result<Program, LoadError> {
+    use aya::programs::Program as Kind;
     let failed = |source| refusal(name, source);
-    let classifier: &mut aya::programs::SchedClassifier = program.try_into().map_err(failed)?;
     let start = Instant::now();
-    classifier.load().map_err(failed)?;
+    match program {
+        Kind::SchedClassifier(classifier) => classifier.load(),
+        Kind::CgroupSockAddr(socket) => socket.load(),
+        Kind::CgroupSock(socket) => socket.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+    .map_err(failed)?;
     let load = start.elapsed();
-    let info = classifier.info().map_err(failed)?;
-    let fd = classifier.fd().map_err(failed)?.as_fd().try_clone_to_owned();
+    let fd = program.fd().map_err(failed)?.as_fd().try_clone_to_owned();
     let fd = fd.map_err(|error| failed(ProgramError::IOError(error)))?;
+    let info = match program {
+        Kind::SchedClassifier(classifier) => classifier.info(),
+        Kind::CgroupSockAddr(socket) => socket.info(),
+        Kind::CgroupSock(socket) => socket.info(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+    .map_err(failed)?;
     let stats = ProgramStats {
         verified: info.verified_instruction_count().unwrap_or_default(),
         translated: info.size_translated().unwrap_or_default(),

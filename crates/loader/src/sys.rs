@@ -50,6 +50,9 @@ attr! {
 /// First part of `struct bpf_link_info`, with the TCX arm of its union.
 LinkInfoRaw { kind: u32, id: u32, program: u32, pad: u32, ifindex: u32, hook: u32 } }
 attr! {
+/// `struct bpf_link_info` of a link to a cgroup.
+CgroupLinkInfoRaw { kind: u32, id: u32, program: u32, pad: u32, cgroup: u64, hook: u32, pad2: u32 } }
+attr! {
 /// First part of `struct bpf_prog_info`, up to the name.
 ProgramInfoRaw { kind: u32, id: u32, tag: [u8; 8], jited_len: u32, xlated_len: u32, jited: u64, xlated: u64,
 loaded: u64, uid: u32, map_count: u32, maps: u64, name: [u8; 16] } }
@@ -260,6 +263,19 @@ pub(crate) fn info<T: IntoBytes + FromBytes + Default>(fd: BorrowedFd<'_>) -> io
 pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: u32) -> io::Result<OwnedFd> {
     let mut attr =
         LinkCreateAttr { program: raw(program), ifindex, hook, flags: AFTER, ..Default::default() };
+    // SAFETY: no addresses in this attribute.
+    unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
+}
+
+/// Makes a program run for the sockets of a cgroup (a directory of cgroup v2) and of all below it.
+pub(crate) fn link_create_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    hook: u32,
+) -> io::Result<OwnedFd> {
+    // The kernel's attribute has one field for either: the target.
+    let mut attr =
+        LinkCreateAttr { program: raw(program), ifindex: raw(cgroup), hook, ..Default::default() };
     // SAFETY: no addresses in this attribute.
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
 }

@@ -1,8 +1,8 @@
 //! From the pinned maps to a node in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use abi::NodeConfig;
+use abi::{Backend, Frontend, NodeConfig};
 use abi::tables::POLICY_STATIC_BITS;
 use loader::{MapError, Maps};
 use sim::{Node, PolicyTable};
@@ -58,11 +58,33 @@ fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError
         }
         node.policies.insert(slot, table);
     }
+    node.frontends = maps.frontends.dump()?.into_iter().collect();
+    node.members = maps.members.dump()?.into_iter().collect();
+    node.source_ranges = maps.source_ranges.dump()?.into_iter().map(|(key, _)| key).collect();
+    node.backends = backends(maps, node.frontends.values())?;
     if flows == Flows::With {
         node.flows = maps.flows.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
         node.half_open =
             maps.half_open.dump()?.into_iter().map(|(key, flow)| (key, Box::new(flow))).collect();
-        node.nat = maps.nat.dump()?.into_iter().collect();
+        let boxed = |(key, value)| (key, Box::new(value));
+        node.nat = maps.nat.dump()?.into_iter().map(boxed).collect();
+        node.nat_half_open = maps.nat_half_open.dump()?.into_iter().map(boxed).collect();
     }
     Ok(node)
+}
+
+/// The slots that frontends name.
+fn backends<'a>(
+    maps: &Maps,
+    frontends: impl Iterator<Item = &'a Frontend>,
+) -> Result<HashMap<u32, Backend>, MapError> {
+    let ranges = frontends.flat_map(|row| [row.external, row.internal]);
+    let slots: BTreeSet<u32> = ranges.flat_map(|range| range.start..range.start + range.count).collect();
+    let mut found = HashMap::new();
+    for slot in slots {
+        if let Some(backend) = maps.backends.get(&slot)? {
+            found.insert(slot, backend);
+        }
+    }
+    Ok(found)
 }

@@ -1,5 +1,7 @@
 //! One node twice.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -30,7 +32,7 @@ pub const POD_B: u32 = 111;
 /// Identities that policy tables name.
 pub const IDENTITIES: &[u32] = &[0, 1, 2, 6, 9, 10, 1001, 1002, 1003, 0x0100_0001];
 /// Ports that policy tables and packets name.
-pub const PORTS: &[u16] = &[53, 80, 443, 8080, 8472];
+pub const PORTS: &[u16] = &[53, 80, 443, 8080, 8472, services::NODE_PORT_NUMBER];
 
 /// The kernel and the simulator with equal tables.
 pub struct Pair {
@@ -53,7 +55,7 @@ pub fn mac(last: u8) -> [u8; 6] {
 
 fn node_config(tunnel: bool) -> NodeConfig {
     let mut features =
-        config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SOURCE_CHECK | config::RECORD_VERDICT;
+        config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SOURCE_CHECK | config::RECORD_VERDICT | config::SERVICES;
     if tunnel {
         features |= config::TUNNEL;
     }
@@ -71,6 +73,10 @@ fn node_config(tunnel: bool) -> NodeConfig {
         host_ifindex: HOST,
         nat_port_min: 32768,
         nat_port_max: 65535,
+        node_port_min: 30_000,
+        node_port_max: 32_767,
+        loopback_v4: addr("169.254.42.1"),
+        loopback_v6: addr("fe80::1"),
         world_v4: identity::WORLD_IPV4,
         world_v6: identity::WORLD_IPV6,
         features,
@@ -82,7 +88,8 @@ impl Pair {
     /// Loads the programs and fills both sides.
     pub fn new(place: Place, tunnel: bool) -> Result<Pair> {
         let config = node_config(tunnel);
-        let small = [maps::FLOWS, maps::HALF_OPEN, maps::NAT, maps::FRAGMENTS, maps::HOSTS];
+        let small =
+            [maps::FLOWS, maps::HALF_OPEN, maps::NAT, maps::NAT_HALF_OPEN, maps::FRAGMENTS, maps::HOSTS];
         let sizes: BTreeMap<String, u32> = small.iter().map(|name| ((*name).to_owned(), 65_536)).collect();
         let options = LoadOptions { bpffs: place.bpffs(), config: &config, sizes };
         let object = Object::load(&object()?, &options).context("loading the kernel object")?;
@@ -165,10 +172,13 @@ impl Pair {
         maps.flows.clear()?;
         maps.half_open.clear()?;
         maps.nat.clear()?;
+        maps.nat_half_open.clear()?;
         maps.fragments.clear()?;
         self.node.flows.clear();
         self.node.half_open.clear();
         self.node.nat.clear();
+        self.node.nat_half_open.clear();
+        self.services(random)?;
         self.node.fragments.clear();
         let slots = [self.table(random)?, self.table(random)?];
         for (i, (ifindex, last)) in [(POD_A, 0x0a), (POD_B, 0x0b)].into_iter().enumerate() {
@@ -248,7 +258,6 @@ impl Pair {
     pub fn send(&mut self, program: Program, sent: &Sent) -> Result<Outcome> {
         let kernel = self.kernel(program, sent)?;
         self.node.now = loader::monotonic_ns();
-        self.node.seed = SEED;
         let memory = sim::run(&mut self.node, program, sent.clone());
         if let Some(difference) = difference(&kernel, &memory) {
             bail!(
@@ -303,24 +312,24 @@ impl Pair {
                 bail!("{name}: {} flows in the kernel, {} in memory", kernel.len(), memory.len());
             }
         }
-        let kernel = self.object.maps.nat.dump()?;
-        for (key, value) in &kernel {
-            match self.node.nat.get(key) {
-                Some(other)
-                    if (other.addr, other.port, other.tracked_only)
-                        == (value.addr, value.port, value.tracked_only) => {}
-                other => bail!("masquerade entry {key:x?} differs:\nkernel {value:x?}\nmemory {other:x?}"),
+        let timeless = |value: &abi::NatValue| abi::NatValue { expires: 0, ..*value };
+        for (name, kernel, memory) in [
+            ("answered", self.object.maps.nat.dump()?, &self.node.nat),
+            ("half-open", self.object.maps.nat_half_open.dump()?, &self.node.nat_half_open),
+        ] {
+            for (key, value) in &kernel {
+                match memory.get(key) {
+                    Some(other) if timeless(other) == timeless(value) => {}
+                    other => bail!("{name} translation {key:x?} differs:\nkernel {value:x?}\nmemory {other:x?}"),
+                }
             }
-        }
-        if kernel.len() != self.node.nat.len() {
-            bail!("{} masquerade entries in the kernel, {} in memory", kernel.len(), self.node.nat.len());
+            if kernel.len() != memory.len() {
+                bail!("{name}: {} translations in the kernel, {} in memory", kernel.len(), memory.len());
+            }
         }
         Ok(())
     }
 }
-
-/// What the kernel's random numbers are replaced with in a recorded run.
-const SEED: u32 = 0;
 
 fn show(key: &FlowKey) -> String {
     let port = |i: usize| u16::from_be(key.port[i]);

@@ -1,62 +1,11 @@
-use std::time::Duration;
-
-use abi::{
-    Addr, Flow, FlowKey, NatKey, NatValue,
-    flow::CLOSING_LIFETIME,
-    nat::{BACK, OUT},
-};
+use abi::{Flow, FlowKey, NatKey, NatValue};
 use loader::{Gc, Maps, Progress};
 
 use crate::World;
 
-const SECOND: u64 = 1_000_000_000;
-
-fn addr(text: &str) -> Addr {
-    text.parse::<std::net::IpAddr>().expect("literal").into()
-}
-
 fn flow(port: u16, expires: u64) -> (FlowKey, Flow) {
     let key = FlowKey { port: [port, 80], protocol: 6, ..Default::default() };
     (key, Flow { expires, ..Default::default() })
-}
-
-/// A connection of `from:port` to 192.0.2.1:443 that leaves with the node's address, and when it was used last.
-fn masquerade(maps: &Maps, from: &str, port: u16, used: u64) {
-    let (world, node) = (addr("192.0.2.1"), addr("172.31.0.1"));
-    let common = NatKey { protocol: 6, ..Default::default() };
-    let out = NatKey {
-        source: addr(from),
-        source_port: port,
-        destination: world,
-        destination_port: 443,
-        direction: OUT,
-        ..common
-    };
-    let back = NatKey {
-        source: world,
-        source_port: 443,
-        destination: node,
-        destination_port: port,
-        direction: BACK,
-        ..common
-    };
-    let value = NatValue { addr: node, port, used, ..Default::default() };
-    // Only the outgoing half is kept fresh.
-    let home = NatValue { addr: addr(from), port, used: 0, ..Default::default() };
-    assert!(maps.nat.upsert_batch(&[(out, value), (back, home)]).is_empty());
-}
-
-fn nat_ports(maps: &Maps, direction: u8) -> Vec<u16> {
-    let mut ports: Vec<u16> = maps
-        .nat
-        .dump()
-        .expect("dump")
-        .into_iter()
-        .filter(|(key, _)| key.direction == direction)
-        .map(|(key, _)| if direction == OUT { key.source_port } else { key.destination_port })
-        .collect();
-    ports.sort_unstable();
-    ports
 }
 
 fn sweep(gc: &mut Gc, maps: &Maps, now: u64) -> (loader::GcStats, usize) {
@@ -89,34 +38,19 @@ fn what_expired_goes_and_nothing_else() {
 }
 
 #[test]
-fn masquerade_entries_live_as_long_as_their_flows() {
+fn translations_go_when_they_expired() {
     let Some(world) = World::new() else { return };
     let Some(object) = world.load() else { return };
     let maps = &object.maps;
-    let now = 100_000 * SECOND;
-    // 1: idle, but its flow lives. 2: idle and without a flow. 3: without a flow, but just used. 4: of the node itself.
-    masquerade(maps, "10.0.0.5", 1, now - 100 * SECOND);
-    masquerade(maps, "10.0.0.5", 2, now - CLOSING_LIFETIME - 1);
-    masquerade(maps, "10.0.0.5", 3, now - CLOSING_LIFETIME + SECOND);
-    masquerade(maps, "172.31.0.1", 4, now - 100 * SECOND);
-    masquerade(maps, "172.31.0.1", 5, now - 9000 * SECOND);
-    let ends = [addr("10.0.0.5"), addr("192.0.2.1")];
-    let key = FlowKey { addr: ends, port: [1, 443], protocol: 6, _pad: [0; 3] };
-    let lower_first = if ends[0].below(&ends[1]) {
-        key
-    } else {
-        FlowKey { addr: [ends[1], ends[0]], port: [443, 1], ..key }
-    };
-    maps.flows.insert(&lower_first, &Flow { expires: now + SECOND, ..Default::default() }).expect("insert");
-    let mut gc = Gc::new(4096);
-    sweep(&mut gc, maps, now);
-    sweep(&mut gc, maps, now);
-    assert_eq!(nat_ports(maps, OUT), [1, 3, 4]);
-    assert_eq!(nat_ports(maps, BACK), [1, 3, 4]);
-    // When the flow goes, the next sweeps take its pair too.
-    let later = now + 20 * SECOND;
-    sweep(&mut gc, maps, later);
-    let stats = gc.sweep(maps, Duration::ZERO);
-    assert!(stats.is_ok());
-    assert!(!nat_ports(maps, OUT).contains(&1));
+    let entries: Vec<_> = (0..100_u16)
+        .map(|port| {
+            let key = NatKey { source_port: port, protocol: 6, ..Default::default() };
+            (key, NatValue { expires: u64::from(port), ..Default::default() })
+        })
+        .collect();
+    assert!(maps.nat.upsert_batch(&entries).is_empty());
+    assert!(maps.nat_half_open.upsert_batch(&entries[..50]).is_empty());
+    let (stats, _) = sweep(&mut Gc::new(4096), maps, 40);
+    assert_eq!((stats.nat.deleted, stats.nat.alive), (40, 60));
+    assert_eq!((stats.nat_half_open.deleted, stats.nat_half_open.alive), (40, 10));
 }

@@ -1,0 +1,86 @@
+//! Maglev tables: one array inside [`abi::maps::MAGLEV`] each, written before a frontend names its slot.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use abi::service::MAGLEV_SIZE;
+use reconcile::{Failed, Target};
+
+use crate::{
+    map::{Map, MapError, MapSpec},
+    table::Table,
+};
+
+/// Rows of the kernel's arrays: a power of two, so that a program can bound a row by a mask.
+const ROOM: usize = 16_384;
+const _: () = assert!(ROOM >= MAGLEV_SIZE as usize && ROOM.is_power_of_two());
+
+/// The tables of the services that choose by hash.
+#[derive(Debug)]
+pub struct MaglevTables {
+    outer: Table<u32, u32>,
+}
+
+impl MaglevTables {
+    /// Takes `outer`, the map [`abi::maps::MAGLEV`].
+    ///
+    /// # Errors
+    /// When it is not that map.
+    pub fn new(outer: &Map) -> Result<Self, MapError> {
+        Ok(MaglevTables { outer: Table::new(outer.try_clone()?)? })
+    }
+
+    /// Puts a table into a slot, in place of what is there: packets see the old one or the new one.
+    ///
+    /// # Errors
+    /// When the kernel has no room.
+    pub fn write(&self, slot: u32, rows: &[u16]) -> Result<(), MapError> {
+        let inner = Map::create("ax_maglev", spec())?;
+        let table: Table<u32, [u16; ROOM]> = Table::new(inner.try_clone()?)?;
+        let mut value = Box::new([0; ROOM]);
+        for (room, row) in value.iter_mut().zip(rows) {
+            *room = *row;
+        }
+        table.insert(&0, &value)?;
+        self.outer.insert(&slot, &(inner.as_fd().as_raw_fd() as u32))
+    }
+
+    /// Frees a slot.
+    ///
+    /// # Errors
+    /// When the kernel refuses; an empty slot is no error.
+    pub fn clear(&self, slot: u32) -> Result<(), MapError> {
+        self.outer.delete(&slot).map(|_| ())
+    }
+
+    /// The slots in use.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn slots(&self) -> Result<Vec<u32>, MapError> {
+        Ok(self.outer.dump()?.into_iter().map(|(slot, _)| slot).collect())
+    }
+}
+
+impl Target<u32, std::sync::Arc<[u16]>> for &MaglevTables {
+    type Error = MapError;
+
+    fn upsert_batch(&mut self, items: &[(u32, std::sync::Arc<[u16]>)]) -> Vec<Failed<MapError>> {
+        let results = items.iter().map(|(slot, rows)| self.write(*slot, rows));
+        results.enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
+    }
+
+    fn delete_batch(&mut self, keys: &[u32]) -> Vec<Failed<MapError>> {
+        let results = keys.iter().map(|slot| self.clear(*slot));
+        results.enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
+    }
+
+    fn dump(&mut self) -> Result<Vec<(u32, std::sync::Arc<[u16]>)>, MapError> {
+        // Their content is not worth reading back: a table that is wanted is written anew.
+        Ok(Vec::new())
+    }
+}
+
+/// What the kernel demands of every inner map.
+pub(crate) fn spec() -> MapSpec {
+    MapSpec::new(crate::MapKind::BPF_MAP_TYPE_ARRAY, 4, 2 * ROOM, 1)
+}
