@@ -338,6 +338,10 @@ impl Env for Kernel {
         AX_EPOCH.get(0).copied().unwrap_or(0)
     }
     #[inline(always)]
+    fn services_epoch(&self) -> u32 {
+        AX_SERVEPOCH.get(0).copied().unwrap_or(0)
+    }
+    #[inline(always)]
     fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
         // SAFETY: the entry may be replaced while it is read; every field stands for itself.
         unsafe { AX_PODS.get(ifindex) }

@@ -17,6 +17,8 @@ pub static AX_METRICS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(size
 #[map]
 pub static AX_EPOCH: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
+pub static AX_SERVEPOCH: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
 pub static AX_MONITOR: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static AX_PODS: HashMap<u32, PodFacts> = HashMap::with_max_entries(size::PODS, 0);

@@ -8,6 +8,8 @@ pub const LOST: &str = "AX_LOST";
 pub const METRICS: &str = "AX_METRICS";
 /// Array of one `u32`: the generation of policy, ipcache and routes. Writers bump it last.
 pub const EPOCH: &str = "AX_EPOCH";
+/// Array of one `u32`: the generation of services. Writers bump it last.
+pub const SERVICES_EPOCH: &str = "AX_SERVEPOCH";
 /// Array of one `u32`: 0 silent, 1 drops and verdicts and traces with aggregation, 2 every packet.
 pub const MONITOR: &str = "AX_MONITOR";
 /// Hash: interface index → [`crate::PodFacts`].

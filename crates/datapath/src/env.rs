@@ -209,6 +209,8 @@ pub trait Env: Tables {
 
     /// The current generation of policy, ipcache and routes.
     fn epoch(&self) -> u32;
+    /// The current generation of services.
+    fn services_epoch(&self) -> u32;
     /// The pod behind a host-side device.
     fn pod(&self, ifindex: u32) -> Option<&PodFacts>;
     /// The host-side device of a local pod's address.

@@ -238,10 +238,11 @@ pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
 /// middle of a TCP connection: that ends with its backend, and nowhere else.
 #[inline(always)]
 fn still_served<E: Env>(env: &E, entry: &mut NatValue, work: &Work) -> bool {
-    if entry.epoch == work.epoch {
+    let now = env.services_epoch();
+    if entry.epoch == now {
         return true;
     }
-    entry.epoch = work.epoch;
+    entry.epoch = now;
     if work.packet.protocol == protocol::TCP && !work.packet.is_syn() {
         return true;
     }
@@ -298,7 +299,7 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.nat.destination = work.bound.backend.addr;
     work.nat.destination_port = work.bound.backend.port;
     work.nat.service = work.frontend.service;
-    work.nat.epoch = work.epoch;
+    work.nat.epoch = env.services_epoch();
     work.served = 1;
     work.step = Step::Done as u32;
     let behind = env.host_entry(&work.nat.destination);

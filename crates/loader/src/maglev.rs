@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use abi::service::MAGLEV_SIZE;
-use reconcile::{Failed, Target};
 
 use crate::{
     map::{Map, MapError, MapSpec},
@@ -44,6 +43,17 @@ impl MaglevTables {
         self.outer.insert(&slot, &(inner.as_fd().as_raw_fd() as u32))
     }
 
+    /// The rows of the table in a slot; `None` if there is none.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self, slot: u32) -> Result<Option<Vec<u16>>, MapError> {
+        // Gone again, if somebody else clears the slot just now.
+        let Some(Ok(inner)) = self.outer.get(&slot)?.map(Map::by_id) else { return Ok(None) };
+        let table: Table<u32, [u16; ROOM]> = Table::new(inner)?;
+        Ok(table.get(&0)?.map(|rows| rows[..MAGLEV_SIZE as usize].to_vec()))
+    }
+
     /// Frees a slot.
     ///
     /// # Errors
@@ -51,36 +61,9 @@ impl MaglevTables {
     pub fn clear(&self, slot: u32) -> Result<(), MapError> {
         self.outer.delete(&slot).map(|_| ())
     }
-
-    /// The slots in use.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn slots(&self) -> Result<Vec<u32>, MapError> {
-        Ok(self.outer.dump()?.into_iter().map(|(slot, _)| slot).collect())
-    }
-}
-
-impl Target<u32, std::sync::Arc<[u16]>> for &MaglevTables {
-    type Error = MapError;
-
-    fn upsert_batch(&mut self, items: &[(u32, std::sync::Arc<[u16]>)]) -> Vec<Failed<MapError>> {
-        let results = items.iter().map(|(slot, rows)| self.write(*slot, rows));
-        results.enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
-    }
-
-    fn delete_batch(&mut self, keys: &[u32]) -> Vec<Failed<MapError>> {
-        let results = keys.iter().map(|slot| self.clear(*slot));
-        results.enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
-    }
-
-    fn dump(&mut self) -> Result<Vec<(u32, std::sync::Arc<[u16]>)>, MapError> {
-        // Their content is not worth reading back: a table that is wanted is written anew.
-        Ok(Vec::new())
-    }
 }
 
 /// What the kernel demands of every inner map.
-pub(crate) fn spec() -> MapSpec {
+fn spec() -> MapSpec {
     MapSpec::new(crate::MapKind::BPF_MAP_TYPE_ARRAY, 4, 2 * ROOM, 1)
 }

@@ -56,6 +56,8 @@ pub struct Maps {
     pub fragments: Table<FragmentKey, FragmentPorts>,
     /// Generation of policy, ipcache and routes: bumped after every change of the above.
     pub epoch: Scalar,
+    /// Generation of services: bumped after every change to their tables.
+    pub services_epoch: Scalar,
     /// What is reported: 0 nothing, 1 aggregated, 2 every packet.
     pub monitor: Scalar,
     /// Packets and bytes by `reason * 2 + direction`.
@@ -93,6 +95,7 @@ impl Maps {
             maglev: Map::open(&at(maps::MAGLEV))?,
             fragments: Table::open(&at(maps::FRAGMENTS))?,
             epoch: Scalar::open(&at(maps::EPOCH))?,
+            services_epoch: Scalar::open(&at(maps::SERVICES_EPOCH))?,
             monitor: Scalar::open(&at(maps::MONITOR))?,
             metrics: PerCpu::open(&at(maps::METRICS))?,
             lost: PerCpu::open(&at(maps::LOST))?,

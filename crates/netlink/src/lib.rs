@@ -24,7 +24,7 @@ pub use address::Address;
 pub use error::{KernelError, NetlinkError};
 pub use link::{Link, LinkChange, VethEnd, Vxlan};
 pub use neighbour::Neighbour;
-pub use netns::{NetNs, NetNsId};
+pub use netns::{NetNs, NetNsId, netns_cookie};
 pub use route::{Lookup, PROTOCOL, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use socket::Netlink;
 pub use watch::{Change, Subscription};

@@ -4,7 +4,7 @@ use crate::error::NetlinkError;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -82,6 +82,31 @@ impl NetNs {
         NetlinkError::NetNs { what, path: self.path.clone(), source }
     }
 }
+
+/// The kernel's number for the calling thread's namespace, never given again: what BPF programs know it by
+/// (`SO_NETNS_COOKIE`, kernel 5.14).
+///
+/// # Errors
+/// The kernel is older.
+pub fn netns_cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    let mut cookie = 0_u64;
+    let mut size = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `cookie` has room for `size` bytes.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    if done == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `include/uapi/asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;
 
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -72,6 +72,8 @@ pub struct Node {
     pub routes: Vec<RouteEntry>,
     /// Generation of policy, ipcache and routes.
     pub epoch: u32,
+    /// Generation of services.
+    pub services_epoch: u32,
     /// How much to report.
     pub monitor: u32,
     /// Monotonic clock, ns.

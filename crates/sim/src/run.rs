@@ -190,6 +190,9 @@ impl Env for World<'_> {
         }
         self.node.epoch
     }
+    fn services_epoch(&self) -> u32 {
+        self.node.services_epoch
+    }
     fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
         self.node.pods.get(&ifindex)
     }

@@ -187,10 +187,10 @@ fn a_connection_keeps_its_backend_and_a_new_one_gets_another_that_is_there() {
     sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", VIP, 4000, 80));
     node.members.clear();
     serve(&mut node, &[REMOTE]);
-    node.epoch += 1;
+    node.services_epoch += 1;
     let out = sent(&mut node, Program::PodEgress, A, &ack("10.244.1.10", VIP, 4000, 80));
     went_as(&out, Action::Pod, "10.244.1.10:4000", &format!("{LOCAL}:8080"));
-    node.epoch += 1;
+    node.services_epoch += 1;
     let out = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", VIP, 4000, 80));
     went_as(&out, Action::Neighbour, "10.244.1.10:4000", &format!("{REMOTE}:8080"));
 }
