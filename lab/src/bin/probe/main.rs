@@ -95,7 +95,7 @@ enum Command {
 /// One question to a server.
 #[derive(Args)]
 struct Once {
-    /// ADDRESS:PORT, [ADDRESS]:PORT for IPv6
+    /// ADDRESS:PORT, with brackets around an IPv6 address
     to: SocketAddr,
     /// Milliseconds until it counts as denied
     #[arg(long, default_value_t = 1000)]
@@ -116,7 +116,7 @@ struct Once {
 /// A measurement.
 #[derive(Args)]
 struct Bench {
-    /// ADDRESS:PORT, [ADDRESS]:PORT for IPv6
+    /// ADDRESS:PORT, with brackets around an IPv6 address
     to: SocketAddr,
     /// How long
     #[arg(long, default_value_t = 5.0)]
@@ -134,7 +134,7 @@ struct Bench {
 /// Traffic under which something else happens.
 #[derive(Args)]
 struct Load {
-    /// ADDRESS:PORT, [ADDRESS]:PORT for IPv6
+    /// ADDRESS:PORT, with brackets around an IPv6 address
     to: SocketAddr,
     /// How long
     #[arg(long, default_value_t = 5.0)]
