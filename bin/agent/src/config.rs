@@ -4,6 +4,7 @@
 //! Options nobody here knows are ignored with a log line, since a ConfigMap is shared with the operator and with other
 //! versions. Options that contradict each other are fatal, with a text that names both.
 
+mod balancing;
 mod keys;
 mod sources;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
 
+pub(crate) use balancing::{Balancing, SocketLb};
 pub(crate) use sources::{Options, gather};
 
 /// Where pod addresses come from.
@@ -102,6 +104,13 @@ pub(crate) struct MapSizes {
     pub nat: u32,
 }
 
+impl MapSizes {
+    /// Slots for backends: they take their memory at once, so there is but one where there are no services.
+    pub(crate) fn backends(self, services: bool) -> u32 {
+        if services { abi::maps::size::BACKENDS } else { 1 }
+    }
+}
+
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -153,6 +162,8 @@ pub(crate) struct Config {
     pub trace_every_packet: bool,
     /// Table sizes.
     pub sizes: MapSizes,
+    /// Services are served; `None`: kube-proxy serves them.
+    pub balancing: Option<Balancing>,
     /// Port of /healthz.
     pub health_port: u16,
     /// Log more.
@@ -193,6 +204,7 @@ impl Config {
                 flows: value(options, "bpf-ct-global-tcp-max")?,
                 nat: value(options, "bpf-nat-global-max")?,
             },
+            balancing: balancing::parse(options)?,
             health_port: value(options, "agent-health-port")?,
             debug: flag(options, "debug")?,
         };
@@ -269,6 +281,16 @@ where
     if options.get(name).trim().is_empty() { Ok(None) } else { value(options, name).map(Some) }
 }
 
+/// An address and port; Cilium's form ":4244" means every address, empty none.
+fn address(options: &Options, name: &str) -> Result<Option<SocketAddr>> {
+    let text = match options.get(name).trim() {
+        "" => return Ok(None),
+        raw if raw.starts_with(':') => format!("[::]{raw}"),
+        raw => raw.to_owned(),
+    };
+    text.parse().map(Some).with_context(|| format!("option --{name}={text} is not an address and port"))
+}
+
 fn flag(options: &Options, name: &str) -> Result<bool> {
     match options.get(name).trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "t" => Ok(true),
@@ -338,21 +360,9 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
     if !flag(options, "enable-hubble")? {
         return Ok(None);
     }
-    let listen = match options.get("hubble-listen-address").trim() {
-        "" => None,
-        // Cilium's form ":4244" means every address.
-        raw if raw.starts_with(':') => Some(format!("[::]{raw}")),
-        raw => Some(raw.to_owned()),
-    };
-    let listen = listen
-        .map(|raw| {
-            raw.parse()
-                .with_context(|| format!("option --hubble-listen-address={raw} is not an address and port"))
-        })
-        .transpose()?;
     Ok(Some(Hubble {
         socket: options.get("hubble-socket-path").into(),
-        listen,
+        listen: address(options, "hubble-listen-address")?,
         capacity: value(options, "hubble-event-buffer-capacity")?,
     }))
 }

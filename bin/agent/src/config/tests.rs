@@ -89,4 +89,122 @@ fn a_port_alone_listens_everywhere() {
     assert!(parse(&[("enable-hubble", "false")]).expect("valid").hubble.is_none());
 }
 
+/// Options with the load balancer on, and more.
+fn replaced<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[("kube-proxy-replacement", "true")], pairs].concat()
+}
+
+fn balancing(pairs: &[(&str, &str)]) -> Balancing {
+    parse(&replaced(pairs)).expect("valid").balancing.expect("on")
+}
+
+#[test]
+fn services_stay_with_kube_proxy_unless_told() {
+    assert!(parse(&[]).expect("defaults").balancing.is_none());
+    let on = balancing(&[("enable-ipv6", "true")]);
+    assert_eq!(on.socket, SocketLb::All);
+    assert!(on.bind_protection && on.health_check_node_port && on.healthz.is_none());
+    assert_eq!((on.proxy_name.as_str(), on.map_max), ("", None));
+    assert_eq!(on.cgroup_root.as_os_str(), "/run/cilium/cgroupv2");
+    let settings = on.settings;
+    assert_eq!((&*settings.node, settings.zone, settings.v4, settings.v6), ("n1", None, true, true));
+    assert_eq!(settings.node_port_range, 30_000..=32_767);
+    assert_eq!(settings.algorithm, Algorithm::Random);
+    assert_eq!((settings.forwarding, settings.no_backend), (ForwardingMode::Snat, NoBackend::Reject));
+    assert!(!settings.external_cluster_ip && !settings.source_ranges_all_types && !settings.topology);
+    assert_eq!(settings.backend_slots, abi::maps::size::BACKENDS);
+}
+
+#[test]
+fn options_of_the_load_balancer_arrive() {
+    let on = balancing(&[
+        ("bpf-lb-algorithm", "maglev"),
+        ("bpf-lb-external-clusterip", "true"),
+        ("bpf-lb-source-range-all-types", "true"),
+        ("service-no-backend-response", "drop"),
+        ("enable-service-topology", "true"),
+        ("node-port-range", "20000,20010"),
+        ("node-port-bind-protection", "false"),
+        ("bpf-lb-map-max", "2048"),
+        ("kube-proxy-replacement-healthz-bind-address", ":10256"),
+        ("enable-health-check-nodeport", "false"),
+        ("k8s-service-proxy-name", "blue"),
+        ("cgroup-root", "/sys/fs/cgroup"),
+    ]);
+    assert!(!on.bind_protection && !on.health_check_node_port);
+    assert_eq!(on.healthz.map(|a| a.to_string()).as_deref(), Some("[::]:10256"));
+    assert_eq!((on.proxy_name.as_str(), on.map_max), ("blue", Some(2048)));
+    assert_eq!(on.cgroup_root.as_os_str(), "/sys/fs/cgroup");
+    let settings = on.settings;
+    assert_eq!((settings.algorithm, settings.no_backend), (Algorithm::Maglev, NoBackend::Drop));
+    assert!(settings.external_cluster_ip && settings.source_ranges_all_types && settings.topology);
+    assert_eq!(settings.node_port_range, 20_000..=20_010);
+    assert_eq!((settings.backend_slots, settings.maglev_slots), (2048, 2048));
+}
+
+#[test]
+fn sockets_are_translated_as_told() {
+    let sock = ("bpf-lb-sock", "true");
+    let no_sock = ("bpf-lb-sock", "false");
+    let host_only = ("bpf-lb-sock-hostns-only", "true");
+    for (pairs, expected) in [
+        (vec![], SocketLb::All),
+        (vec![sock], SocketLb::All),
+        (vec![no_sock], SocketLb::Off),
+        (vec![host_only], SocketLb::Host),
+        (vec![sock, host_only], SocketLb::Host),
+    ] {
+        assert_eq!(balancing(&pairs).socket, expected, "{pairs:?}");
+    }
+    assert!(parse(&[no_sock]).expect("valid").balancing.is_none());
+    let text = refusal(&[sock]);
+    assert!(text.contains("--bpf-lb-sock=true cannot be used with --kube-proxy-replacement=false"), "{text}");
+    let text = refusal(&replaced(&[no_sock, host_only]));
+    assert!(
+        text.contains("--bpf-lb-sock-hostns-only=true cannot be used with --bpf-lb-sock=false"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_whole_seed_counts() {
+    let seed = |text| balancing(&[("bpf-lb-maglev-hash-seed", text)]).settings.maglev_seed;
+    let seeds = ["JLfvgnHc2kaSUFaI", "KLfvgnHc2kaSUFaI", "JLfvgnHc2kaSUFaJ", "JLfvgnHc2kaTUFaI"].map(seed);
+    let distinct: std::collections::BTreeSet<u64> = seeds.into_iter().collect();
+    assert_eq!(distinct.len(), 4);
+    assert_eq!(seeds[0], balancing(&[]).settings.maglev_seed);
+}
+
+#[test]
+fn options_that_the_load_balancer_cannot_follow_are_refused() {
+    for (pair, part) in [
+        (("kube-proxy-replacement", "strict"), "--kube-proxy-replacement=strict is neither true nor false"),
+        (("bpf-lb-sock", "maybe"), "--bpf-lb-sock=maybe"),
+        (("bpf-lb-algorithm", "least"), "--bpf-lb-algorithm=least is unknown: use random or maglev"),
+        (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr is not in this version: use snat"),
+        (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid is not in this version"),
+        (("bpf-lb-mode", "nat"), "--bpf-lb-mode=nat is unknown"),
+        (("bpf-lb-maglev-table-size", "65521"), "--bpf-lb-maglev-table-size=65521 is not in this version"),
+        (("bpf-lb-maglev-hash-seed", "?"), "--bpf-lb-maglev-hash-seed=? is not base64 of 12 bytes"),
+        (("bpf-lb-maglev-hash-seed", "AAAA"), "--bpf-lb-maglev-hash-seed=AAAA is not base64 of 12 bytes"),
+        (("service-no-backend-response", "ignore"), "use reject or drop"),
+        (("node-port-range", "30000"), "--node-port-range=30000 is no range of ports"),
+        (("node-port-range", "32767,30000"), "--node-port-range=32767,30000 is no range"),
+        (("node-port-range", "0,10"), "--node-port-range=0,10 is no range"),
+        (("node-port-range", "30000,70000"), "--node-port-range=30000,70000 is no range"),
+        (("bpf-lb-map-max", "7"), "--bpf-lb-map-max=7 is outside 1024..16777216"),
+        (
+            ("kube-proxy-replacement-healthz-bind-address", "here"),
+            "healthz-bind-address=here is not an address",
+        ),
+        (("k8s-service-proxy-name", "a b"), "--k8s-service-proxy-name=a b cannot be the value of a label"),
+        (("cgroup-root", ""), "--cgroup-root= is no absolute path"),
+    ] {
+        let text = refusal(&replaced(&[pair]));
+        assert!(text.contains(part), "{text:?} does not name {part:?}");
+    }
+}
+
 use std::ffi::OsString;
+
+use services::{Algorithm, ForwardingMode, NoBackend};
