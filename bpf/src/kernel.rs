@@ -20,6 +20,8 @@ use crate::tables::shared_tables;
 /// Furthest offset that is read directly: no header this datapath looks at lies beyond.
 const FURTHEST: usize = 512;
 const PSEUDO_HEADER: u64 = 0x10;
+/// `BPF_ADJ_ROOM_MAC`.
+const ROOM_BEHIND_LINK: u32 = 1;
 const AVAILABLE_DATA: u64 = 0;
 const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
@@ -240,6 +242,8 @@ parts! {
     ax_choose = Choose,
     ax_connect = Connect,
     ax_refuse = Refuse,
+    ax_reset = Reset,
+    ax_unreachable = Unreachable,
     ax_forward = Forward,
     ax_emit = Emit,
     ax_passed = Passed,
@@ -318,6 +322,19 @@ impl Env for Kernel {
         // SAFETY: the helper checks the offset itself.
         let done = unsafe { helpers::bpf_l4_csum_replace(self.skb(), offset, u64::from(from), u64::from(to), flags) };
         if done == 0 { Ok(()) } else { Err(DropReason::L4Checksum) }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: u32) -> Result<(), DropReason> {
+        // SAFETY: plain numbers; the helper checks them.
+        let done = unsafe { helpers::bpf_skb_change_tail(self.skb(), length, 0) };
+        if done == 0 { Ok(()) } else { Err(DropReason::WriteError) }
+    }
+    #[inline(always)]
+    fn make_room(&mut self, length: u32) -> Result<(), DropReason> {
+        // SAFETY: plain numbers; the helper checks them.
+        let done = unsafe { helpers::bpf_skb_adjust_room(self.skb(), length as i32, ROOM_BEHIND_LINK, 0) };
+        if done == 0 { Ok(()) } else { Err(DropReason::WriteError) }
     }
 
     #[inline(always)]

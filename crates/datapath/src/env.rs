@@ -200,6 +200,11 @@ pub trait Env: Tables {
         flags: Checksum,
     ) -> Result<(), DropReason>;
 
+    /// Makes the frame end after `length` bytes, which it has.
+    fn cut(&mut self, length: u32) -> Result<(), DropReason>;
+    /// Makes room for `length` bytes between the Ethernet header and what follows. What is in it is undefined.
+    fn make_room(&mut self, length: u32) -> Result<(), DropReason>;
+
     /// Interface the program runs on.
     fn ifindex(&self) -> u32;
     /// The packet's mark.

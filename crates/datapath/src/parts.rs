@@ -55,6 +55,10 @@ pub enum Part {
     Connect,
     /// Refuse it.
     Refuse,
+    /// By a reset.
+    Reset,
+    /// By an ICMP error.
+    Unreachable,
     /// Send on what this node translated for others.
     Forward,
     /// Report `work.event`.
@@ -101,6 +105,8 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::Choose => service::choose_for_packet(env, work),
         Part::Connect => service::connect(env, work),
         Part::Refuse => refuse::refuse(env, work),
+        Part::Reset => refuse::reset(env, work),
+        Part::Unreachable => refuse::unreachable(env, work),
         Part::Forward => entry::forward(env, work),
         Part::Emit => {
             env.emit(&mut work.event);

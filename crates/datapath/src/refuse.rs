@@ -3,20 +3,94 @@
 use abi::{DropReason, mark};
 
 use crate::env::{Action, Checksum, Env};
-use crate::packet::{IPV6, L3, protocol, tcp};
+use crate::packet::{FRAGMENT, IPV6, L3, Packet, protocol, tcp};
+use crate::parts::Part;
 use crate::work::Work;
 
 const OLD_FLAGS: u32 = 12;
 
-/// Turns a TCP packet into its refusal (RFC 9293 §3.5.2) and sends it back. Anything else is dropped.
+/// Answers a packet to a service without backends: a reset for TCP, "port unreachable" for anything else.
 #[inline(always)]
 pub(crate) fn refuse<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    if work.packet.protocol != protocol::TCP || work.packet.tcp & tcp::RST != 0 || env.is_gso() {
+    if work.packet.is(FRAGMENT) || env.is_gso() {
+        return Err(DropReason::NoBackend);
+    }
+    swap_links(env)?;
+    env.set_mark(mark::SNAT_DONE);
+    if work.packet.protocol == protocol::TCP {
+        env.part(Part::Reset, work)?;
+    } else {
+        env.part(Part::Unreachable, work)?;
+    }
+    work.verdict.action = Action::Reply;
+    Ok(())
+}
+
+/// Puts an ICMP error before the packet, which it quotes with eight bytes of its payload (RFC 792, RFC 4443 §3.1).
+#[inline(always)]
+pub(crate) fn unreachable<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let v6 = work.packet.is(IPV6);
+    let header = if v6 { 40 } else { 20 };
+    // With options or extension headers it is not worth an answer.
+    if work.packet.l4 != L3 + header {
+        return Err(DropReason::NoBackend);
+    }
+    env.cut(L3 + header + 8)?;
+    env.make_room(header + 8)?;
+    let Packet { source, destination, .. } = work.packet;
+    if v6 {
+        env.set_u32(L3, 0x6000_0000_u32.to_be())?;
+        env.set_u32(L3 + 4, ((header + 16) << 16 | u32::from(protocol::ICMPV6) << 8 | 64).to_be())?;
+        let mut i = 0;
+        while i < 4 {
+            env.set_u32(L3 + 8 + i * 4, destination.words[i as usize & 3])?;
+            env.set_u32(L3 + 24 + i * 4, source.words[i as usize & 3])?;
+            i += 1;
+        }
+    } else {
+        env.set_u32(L3, (0x4500_0000 | (header * 2 + 16)).to_be())?;
+        env.set_u32(L3 + 4, 0)?;
+        env.set_u32(L3 + 8, (0x4000_0000 | u32::from(protocol::ICMP) << 16).to_be())?;
+        env.set_u32(L3 + 12, destination.v4_word())?;
+        env.set_u32(L3 + 16, source.v4_word())?;
+        let sum = sum_of(env, L3, 10, 0)?;
+        env.set_u16(L3 + 10, sum)?;
+    }
+    let icmp = L3 + header;
+    let kind = if v6 { 0x0104_0000_u32 } else { 0x0303_0000 };
+    env.set_u32(icmp, kind.to_be())?;
+    env.set_u32(icmp + 4, 0)?;
+    let sum = if v6 {
+        // The pseudo header: both addresses as they lie before, the length, the protocol.
+        sum_of(env, L3 + 8, 16 + 28, header + 16 + u32::from(protocol::ICMPV6))?
+    } else {
+        sum_of(env, icmp, 18, 0)?
+    };
+    env.set_u16(icmp + 2, sum)
+}
+
+/// Internet checksum (RFC 1071) of `words` words from `at`, started with `start`; network order.
+#[inline(always)]
+fn sum_of<E: Env>(env: &E, at: u32, words: u32, start: u32) -> Result<u16, DropReason> {
+    let mut sum = start;
+    let mut i = 0;
+    while i < words {
+        sum += u32::from(u16::from_be(env.u16_at(at + i * 2)?));
+        i += 1;
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    Ok((!(sum as u16)).to_be())
+}
+
+/// Turns a TCP packet into its refusal (RFC 9293 §3.5.2).
+#[inline(always)]
+pub(crate) fn reset<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    if work.packet.tcp & tcp::RST != 0 {
         return Err(DropReason::NoBackend);
     }
     let l4 = work.packet.l4;
     // Source and destination change places: neither checksum minds the order of what it adds up.
-    swap_links(env)?;
     if work.packet.is(IPV6) {
         let mut i = 0;
         while i < 4 {
@@ -42,10 +116,7 @@ pub(crate) fn refuse<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRea
     let old = env.u32_at(l4 + OLD_FLAGS)?;
     let mut bytes = old.to_ne_bytes();
     bytes[1] = flags;
-    replace(env, l4, OLD_FLAGS, old, u32::from_ne_bytes(bytes))?;
-    env.set_mark(mark::SNAT_DONE);
-    work.verdict.action = Action::Reply;
-    Ok(())
+    replace(env, l4, OLD_FLAGS, old, u32::from_ne_bytes(bytes))
 }
 
 /// Writes four bytes of the TCP header and corrects its checksum.

@@ -174,6 +174,16 @@ impl Env for World<'_> {
         self.fix(offset, &words(from), &words(to), how.keep_zero).map_err(|_| DropReason::L4Checksum)
     }
 
+    fn cut(&mut self, length: u32) -> Result<(), DropReason> {
+        self.sent.frame.truncate(length as usize);
+        Ok(())
+    }
+    fn make_room(&mut self, length: u32) -> Result<(), DropReason> {
+        let at = L3 as usize;
+        self.sent.frame.splice(at..at, std::iter::repeat_n(0, length as usize));
+        Ok(())
+    }
+
     fn ifindex(&self) -> u32 {
         self.sent.ifindex
     }

@@ -155,6 +155,14 @@ fn a_service_without_backends_refuses_or_is_silent() {
     went_as(&out, Action::Reply, &format!("{VIP}:80"), "10.244.1.10:4000");
     assert_eq!(out.frame[47], tcp::RST | tcp::ACK);
     assert_eq!(out.frame[42..46], 1_u32.to_be_bytes(), "the opening's number plus one");
+    let udp = FrontendKey { protocol: protocol::UDP, ..frontend_key(addr(VIP), 80) };
+    node.frontends.insert(udp, Frontend { service: 7, ..Frontend::default() });
+    let asked = spec("10.244.1.10", VIP, protocol::UDP, 4000, 80, 0);
+    let out = sent(&mut node, Program::PodEgress, A, &asked);
+    assert_eq!((went(&out), out.frame.len()), (Action::Reply, 14 + 28 + 28));
+    assert_eq!((checksum(&out.frame[14..34]), checksum(&out.frame[34..])), (0, 0));
+    assert_eq!((&out.frame[26..34], &out.frame[34..36]), (&[10, 96, 0, 10, 10, 244, 1, 10][..], &[3, 3][..]));
+    assert_eq!(out.frame[42..], summed(&asked)[14..], "the packet is quoted");
     let key = frontend_key(addr(VIP), 80);
     node.frontends.get_mut(&key).expect("ClusterIP").flags |= INTERNAL_DROP;
     let out = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", VIP, 4000, 80));
