@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use cni_conf::ConfList;
 use futures::future::BoxFuture;
-use kube_watch::{ApiConfig, Clients};
-use loader::Links;
+use kube_watch::{ApiConfig, Clients, Watched};
+use loader::{CgroupLinks, Links, Object};
 use netlink::{Netlink, Subscription};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{self, Context as ApiContext};
-use crate::config::Config;
+use crate::config::{Balancing, Config};
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::names::Fixed;
 use crate::outbox::Outboxes;
 use crate::owner::Owner;
 use crate::restore::EndpointFiles;
+use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{garbage, hubble, links, watches, writers};
 use crate::{health, lock, node, startup};
@@ -123,6 +124,11 @@ async fn start(
         Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)),
     );
 
+    let mut views = watching.views;
+    if let Some(balancing) = &config.balancing {
+        views.extend(serve(config, Arc::new(balancing.clone()), &object, &clients, tasks, stop)?);
+    }
+
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();
     let mut sink = None;
@@ -149,7 +155,7 @@ async fn start(
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),
-        watches: Arc::new(watching.views),
+        watches: Arc::new(views),
         outboxes,
         monitors,
     };
@@ -163,6 +169,30 @@ async fn start(
     handle.ask(move |owner| startup::drain_releases(&run_dir, &mut owner.state)).await?;
     spawn(tasks, "CNI configuration", Box::pin(keep_cni_conf(Arc::clone(config), is_ready)));
     Ok(lock)
+}
+
+/// Starts what answers for services.
+fn serve(
+    config: &Config,
+    balancing: Arc<Balancing>,
+    object: &Arc<Object>,
+    clients: &Clients,
+    tasks: &mut JoinSet<Outcome>,
+    stop: &CancellationToken,
+) -> Result<Vec<Watched>> {
+    let (ready, is_ready) = watch::channel(false);
+    let links = CgroupLinks::new(&config.paths.bpf_root);
+    let (owner, handle, messages) =
+        Services::adopt(Arc::clone(object), links, Arc::clone(&balancing), ready)?;
+    spawn(tasks, "services", Box::pin(owner.run(messages, stop.clone())));
+    let (views, futures) = services::watches(clients, &config.node_name, &balancing, &handle);
+    for future in futures {
+        spawn(tasks, "watch", future);
+    }
+    let health =
+        services::serve_health(handle, is_ready, balancing.healthz, balancing.health_check_node_port);
+    spawn_fallible(tasks, "health checks of services", Box::pin(health));
+    Ok(views)
 }
 
 fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, ()>) {

@@ -20,7 +20,8 @@ use reconcile::{Reconciler, Report};
 
 use crate::devices::Devices;
 use policies::Leaving;
-use targets::{RouteTarget, Shared};
+use targets::RouteTarget;
+pub(crate) use targets::Shared;
 
 /// Spare policy tables that wait in the kernel: as many as a burst of new policies needs at once.
 const SPARE_TABLES: usize = 16;

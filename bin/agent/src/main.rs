@@ -13,7 +13,9 @@ mod names;
 mod node;
 mod outbox;
 mod owner;
+mod queue;
 mod restore;
+mod services;
 mod startup;
 mod tasks;
 

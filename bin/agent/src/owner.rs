@@ -1,66 +1,28 @@
 //! The one task that owns the control state and the kernel's tables.
 //!
 //! It takes messages from a bounded queue, many at once, settles what follows, writes it, and tells those who wait.
-//! Everybody else asks through a [`Handle`]: a question runs here, between two settlements, and may not wait.
+//! Everybody else asks through a [`Handle`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_core::{Effect, Input, Phase, State};
-use anyhow::{Result, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::Kernel;
 use crate::outbox::Outboxes;
+use crate::queue;
 use crate::restore::{EndpointFiles, Stored};
 use crate::startup::Orphan;
 
-/// Messages that may wait; watches slow down when it is full.
-const QUEUE: usize = 256;
 /// Messages that one settlement takes in at most.
 const BATCH: usize = 1024;
 
-/// A question or an order, run by the owner.
-pub(crate) type Job = Box<dyn FnOnce(&mut Owner) + Send>;
-
 /// What the owner is told.
-pub(crate) enum Message {
-    /// Something was learned.
-    Learned(Vec<Input>),
-    /// Somebody asks.
-    Job(Job),
-}
-
-/// The way to the owner. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    queue: mpsc::Sender<Message>,
-}
-
-impl Handle {
-    /// Runs `job` in the owner and waits for its answer.
-    ///
-    /// # Errors
-    /// The agent is stopping.
-    pub(crate) async fn ask<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Owner) -> T + Send + 'static,
-    ) -> Result<T> {
-        let (sender, receiver) = oneshot::channel();
-        let run: Job = Box::new(move |owner| {
-            // Who asked may have gone in the meantime.
-            let _ = sender.send(job(owner));
-        });
-        self.queue.send(Message::Job(run)).await.map_err(|_| anyhow!("the agent is stopping"))?;
-        receiver.await.map_err(|_| anyhow!("the agent is stopping"))
-    }
-
-    /// The queue itself, for watches.
-    pub(crate) fn queue(&self) -> mpsc::Sender<Message> {
-        self.queue.clone()
-    }
-}
+pub(crate) type Message = queue::Message<Owner, Input>;
+/// The way to the owner.
+pub(crate) type Handle = queue::Handle<Owner, Input>;
 
 /// Why an endpoint that somebody waited for did not become ready.
 #[derive(Debug, thiserror::Error)]
@@ -105,10 +67,10 @@ impl Owner {
         orphans: Vec<Orphan>,
         ready: tokio::sync::watch::Sender<bool>,
     ) -> (Self, Handle, mpsc::Receiver<Message>) {
-        let (queue, messages) = mpsc::channel(QUEUE);
+        let (handle, messages) = queue::new();
         let owner =
             Self { state, kernel, files, outboxes, waiting: BTreeMap::new(), orphans, primed: false, ready };
-        (owner, Handle { queue }, messages)
+        (owner, handle, messages)
     }
 
     /// Runs until `stop`. What the kernel holds then stays.

@@ -1,7 +1,7 @@
 //! From nothing, or from what the last agent left behind, to a state that can be run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +14,18 @@ use netlink::Netlink;
 use policy::EnforcementMode;
 use types::LabelFilter;
 
-use crate::config::{Config, Enforcement, Routing};
+use crate::config::{Config, Enforcement, Routing, SocketLb};
 use crate::devices::{Devices, HOST_DEVICE};
 use crate::node::Own;
 use crate::restore::EndpointFiles;
 
 /// The ports that masquerading takes: above what NodePort services use.
 const NAT_PORTS: (u32, u32) = (32_768, 65_535);
+
+/// The source with which a pod meets itself through a service (Cilium's `ipv4-service-loopback-address`).
+const LOOPBACK_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
+/// The same for IPv6.
+const LOOPBACK_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Bytes of the event ring. The reader maps it twice over and all of it counts as this process's memory; 11,000 events
 /// are more than come while the reader is away from its CPU.
@@ -62,6 +67,7 @@ pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<
     let sizes = BTreeMap::from([
         (abi::maps::FLOWS.to_owned(), config.sizes.flows),
         (abi::maps::NAT.to_owned(), config.sizes.nat),
+        (abi::maps::BACKENDS.to_owned(), config.sizes.backends(config.balancing.is_some())),
         (abi::maps::EVENTS.to_owned(), EVENT_RING),
     ]);
     let options = LoadOptions { bpffs: &config.paths.bpf_root, config: &facts, sizes };
@@ -84,7 +90,14 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
         (true, true) => abi::identity::WORLD_IPV4,
         (true, false) => abi::identity::WORLD_IPV6,
     };
+    let balancing = config.balancing.as_ref();
+    let node_ports = balancing.map_or(1..=0, |b| b.settings.node_port_range.clone());
+    let socket = balancing.map_or(SocketLb::Off, |b| b.socket);
     let switches = [
+        (balancing.is_some(), features::SERVICES),
+        (socket != SocketLb::Off, features::SOCKET_LB),
+        (socket == SocketLb::Host, features::SOCKET_LB_HOST_ONLY),
+        (balancing.is_some_and(|b| b.bind_protection), features::BIND_PROTECTION),
         (config.tunnel(), features::TUNNEL),
         (config.masquerade_v4, features::MASQUERADE_V4),
         (config.masquerade_v6, features::MASQUERADE_V6),
@@ -112,6 +125,11 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
             Routing::Tunnel { port } => u32::from(port),
             Routing::Native { .. } => 0,
         },
+        node_port_min: u32::from(*node_ports.start()),
+        node_port_max: u32::from(*node_ports.end()),
+        loopback_v4: IpAddr::V4(LOOPBACK_V4).into(),
+        loopback_v6: IpAddr::V6(LOOPBACK_V6).into(),
+        host_cookie: netlink::netns_cookie().unwrap_or_default(),
         features: switches.iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit),
         host_mac: devices.host.mac.unwrap_or_default(),
         ..NodeConfig::default()

@@ -303,7 +303,8 @@ fn may_come_back<E: Env>(env: &E, packet: &Packet) -> bool {
 pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     // The client's own: it may get this node's address below, but never this node's rights.
     let client = work.packet.source;
-    let answer = work.packet.destination.same(host_address(env, &work.packet)) && may_come_back(env, &work.packet);
+    let answer =
+        work.packet.destination.same(host_address(env, &work.packet)) && may_come_back(env, &work.packet);
     if answer {
         env.part(Part::ComeBack, work)?;
     } else if service::possible(env, &work.packet) {
@@ -397,8 +398,7 @@ fn to_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     }
     let port = u32::from(u16::from_be(work.packet.source_port));
     let in_range = port >= env.config().nat_port_min && port <= env.config().nat_port_max;
-    if own && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet)
-    {
+    if own && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet) {
         work.own = 1;
         return env.part(Part::Leave, work);
     }

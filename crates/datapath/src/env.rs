@@ -1,8 +1,9 @@
 //! What the packet path may ask of the world it runs in, and what it answers.
 
 use abi::{
-    Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry, MemberKey,
-    NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue, SourceRangeKey,
+    Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry,
+    MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue,
+    SourceRangeKey,
 };
 use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
 use core::ops::{Deref, DerefMut};

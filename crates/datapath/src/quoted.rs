@@ -51,7 +51,8 @@ fn requote<E: Env>(env: &mut E, packet: &Packet, inner: &Packet, value: &NatValu
     end(env, packet, inner, Half::Destination, &inner.destination, &value.source)?;
     let plain = Checksum::default();
     if inner.is_echo() {
-        let (old, new) = (inner.source_port | inner.destination_port, value.source_port | value.destination_port);
+        let (old, new) =
+            (inner.source_port | inner.destination_port, value.source_port | value.destination_port);
         env.set_u16(inner.l4 + 4, new)?;
         return env.fix_l4(packet.l4 + 2, u32::from(old), u32::from(new), 2, plain);
     }

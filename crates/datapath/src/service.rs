@@ -163,7 +163,8 @@ pub fn possible<E: Env>(env: &E, packet: &Packet) -> bool {
     }
     match env.host_entry(&packet.destination) {
         Some(entry) => {
-            entry.flags & IPCACHE_HOST != 0 || (entry.identity < identity::CLUSTER_MIN && in_node_ports(env, packet.destination_port))
+            entry.flags & IPCACHE_HOST != 0
+                || (entry.identity < identity::CLUSTER_MIN && in_node_ports(env, packet.destination_port))
         }
         None => true,
     }

@@ -2,9 +2,7 @@
 //! packets of such a socket carry the backend's address from the first on, and cost nothing more.
 
 use abi::service::{INTERNAL_DROP, WILDCARD_V6};
-use abi::{
-    Addr, Affinity, AffinityKey, Backend, Frontend, Range, SocketKey, SocketValue, config,
-};
+use abi::{Addr, Affinity, AffinityKey, Backend, Frontend, Range, SocketKey, SocketValue, config};
 
 use crate::env::{Socket, Tables};
 use crate::packet::protocol;

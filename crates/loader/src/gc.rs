@@ -113,9 +113,7 @@ impl Gc {
             Stage::HalfOpen => {
                 sweep(&maps.half_open, cursor, &mut stats.half_open, |_, flow: &Flow| flow.expires < now)
             }
-            Stage::Nat => {
-                sweep(&maps.nat, cursor, &mut stats.nat, |_, entry: &NatValue| entry.expires < now)
-            }
+            Stage::Nat => sweep(&maps.nat, cursor, &mut stats.nat, |_, entry: &NatValue| entry.expires < now),
             Stage::NatHalfOpen => {
                 sweep(&maps.nat_half_open, cursor, &mut stats.nat_half_open, |_, entry| entry.expires < now)
             }

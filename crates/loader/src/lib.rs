@@ -27,8 +27,8 @@ mod table;
 pub mod testrun;
 
 pub use array::{PerCpu, Scalar, Sum};
-pub use cgroup::CgroupLinks;
 pub use aya_obj::generated::bpf_map_type as MapKind;
+pub use cgroup::CgroupLinks;
 pub use events::{EventError, EventReader, EventStats, Records};
 pub use gc::{Gc, GcStats, Progress, TableStats};
 pub use link::{Attached, Change, Foreign, Hook, LinkError, LinkKey, LinkPlace, LinkTarget, Links, Owner};

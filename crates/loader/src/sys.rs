@@ -274,8 +274,7 @@ pub(crate) fn link_create_cgroup(
     hook: u32,
 ) -> io::Result<OwnedFd> {
     // The kernel's attribute has one field for either: the target.
-    let mut attr =
-        LinkCreateAttr { program: raw(program), ifindex: raw(cgroup), hook, ..Default::default() };
+    let mut attr = LinkCreateAttr { program: raw(program), ifindex: raw(cgroup), hook, ..Default::default() };
     // SAFETY: no addresses in this attribute.
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
 }

@@ -2,7 +2,9 @@
 
 use abi::maps::{FragmentKey, FragmentPorts};
 use abi::{Addr, Affinity, AffinityKey, Backend, DropReason, Event, Flow, FlowKey, Frontend, FrontendKey};
-use abi::{IpcacheEntry, MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SourceRangeKey};
+use abi::{
+    IpcacheEntry, MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SourceRangeKey,
+};
 use datapath::packet::{L3, Packet};
 use datapath::{
     Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Table, Tables, TunnelKey, Verdict, Work, parts,

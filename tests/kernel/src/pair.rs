@@ -54,8 +54,11 @@ pub fn mac(last: u8) -> [u8; 6] {
 }
 
 fn node_config(tunnel: bool) -> NodeConfig {
-    let mut features =
-        config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SOURCE_CHECK | config::RECORD_VERDICT | config::SERVICES;
+    let mut features = config::MASQUERADE_V4
+        | config::MASQUERADE_V6
+        | config::SOURCE_CHECK
+        | config::RECORD_VERDICT
+        | config::SERVICES;
     if tunnel {
         features |= config::TUNNEL;
     }
@@ -320,7 +323,9 @@ impl Pair {
             for (key, value) in &kernel {
                 match memory.get(key) {
                     Some(other) if timeless(other) == timeless(value) => {}
-                    other => bail!("{name} translation {key:x?} differs:\nkernel {value:x?}\nmemory {other:x?}"),
+                    other => {
+                        bail!("{name} translation {key:x?} differs:\nkernel {value:x?}\nmemory {other:x?}")
+                    }
                 }
             }
             if kernel.len() != memory.len() {

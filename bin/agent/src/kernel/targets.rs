@@ -4,7 +4,7 @@ use netlink::{Netlink, NetlinkError, Route};
 use reconcile::{Failed, Target};
 
 /// A map that others read at the same time.
-pub(super) struct Shared<'a, K, V>(pub(super) &'a Table<K, V>);
+pub(crate) struct Shared<'a, K, V>(pub(crate) &'a Table<K, V>);
 
 impl<K: Plain, V: Plain> Target<K, V> for Shared<'_, K, V> {
     type Error = MapError;

@@ -210,7 +210,9 @@ fn a_bound_client_returns_to_its_backend_until_it_is_gone_or_long_away() {
     for row in node.frontends.values_mut() {
         row.affinity = 100;
     }
-    let to = |node: &mut Node, port| ends(&sent(node, Program::PodEgress, A, &syn("10.244.1.10", VIP, port, 80))).1;
+    let to = |node: &mut Node, port| {
+        ends(&sent(node, Program::PodEgress, A, &syn("10.244.1.10", VIP, port, 80))).1
+    };
     let first = to(&mut node, 4000);
     for port in 4001..4020 {
         assert_eq!(to(&mut node, port), first);
@@ -235,9 +237,13 @@ fn a_socket_speaks_to_the_backend_and_is_told_of_the_service() {
     assert_eq!((named.addr, named.port), (addr(REMOTE), 8080_u16.to_be()));
     socket_told(&mut node, &mut named);
     assert_eq!((named.addr, named.port), (addr(VIP), 80_u16.to_be()));
-    for (to, namespace, translated) in
-        [(NODE, 9, true), ("172.31.0.12", 9, true), ("127.0.0.1", 1, true), ("127.0.0.1", 9, false), (CLIENT, 9, false)]
-    {
+    for (to, namespace, translated) in [
+        (NODE, 9, true),
+        ("172.31.0.12", 9, true),
+        ("127.0.0.1", 1, true),
+        ("127.0.0.1", 9, false),
+        (CLIENT, 9, false),
+    ] {
         let mut named = call(to, PORT, namespace);
         assert_eq!(socket_connect(&mut node, &mut named), Answer::Proceed);
         assert_eq!(named.addr == addr(REMOTE), translated, "{to} in {namespace}");

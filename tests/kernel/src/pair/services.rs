@@ -1,8 +1,8 @@
 //! Services of the node, equal in both worlds.
 
 use abi::service::{
-    CLUSTER_IP, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MAGLEV_SIZE, MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES,
-    SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+    CLUSTER_IP, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MAGLEV_SIZE, MEMBER_ACTIVE, NODE_PORT,
+    SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::{Backend, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey};
 use anyhow::Result;
@@ -13,7 +13,8 @@ use crate::random::Random;
 
 /// Where services lead: pods of this node and of another, the node itself, others.
 const V4: &[&str] = &["10.244.1.10", "10.244.1.11", "10.244.2.20", "172.31.0.11", "8.8.8.8", "172.31.0.100"];
-const V6: &[&str] = &["fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::20", "fd00:31::11", "2001:4860::8"];
+const V6: &[&str] =
+    &["fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:2::20", "fd00:31::11", "2001:4860::8"];
 /// Addresses of services, by family.
 pub(super) const VIPS: [&str; 2] = ["10.96.0.10", "fd00:96::10"];
 /// A NodePort that leads somewhere.
@@ -52,7 +53,14 @@ impl Pair {
                     (addr(vip), 443, LOAD_BALANCER),
                     (any, NODE_PORT_NUMBER, NODE_PORT),
                 ] {
-                    let flags = kind | random.pick(&[0, 0, SOURCE_RANGES, SOURCE_RANGES | SOURCE_RANGES_DENY, EXTERNAL_DROP]);
+                    let flags = kind
+                        | random.pick(&[
+                            0,
+                            0,
+                            SOURCE_RANGES,
+                            SOURCE_RANGES | SOURCE_RANGES_DENY,
+                            EXTERNAL_DROP,
+                        ]);
                     let row = Frontend { service, flags, external: range, internal: range, affinity };
                     self.frontend(FrontendKey { addr, port: u16::to_be(port), protocol, _pad: 0 }, row)?;
                 }
@@ -60,7 +68,8 @@ impl Pair {
                 self.object.maps.source_ranges.insert(&key, &1)?;
                 self.node.source_ranges.push(key);
             }
-            let nowhere = Frontend { service: 1, flags: EXTERNAL_DROP | INTERNAL_DROP, ..Frontend::default() };
+            let nowhere =
+                Frontend { service: 1, flags: EXTERNAL_DROP | INTERNAL_DROP, ..Frontend::default() };
             self.frontend(FrontendKey { addr: addr(vip), ..FrontendKey::default() }, nowhere)?;
         }
         Ok(())
@@ -72,7 +81,14 @@ impl Pair {
         Ok(())
     }
 
-    fn backend(&mut self, slot: u32, backend: Backend, service: u32, protocol: u8, member: bool) -> Result<()> {
+    fn backend(
+        &mut self,
+        slot: u32,
+        backend: Backend,
+        service: u32,
+        protocol: u8,
+        member: bool,
+    ) -> Result<()> {
         self.object.maps.backends.insert(&slot, &backend)?;
         self.node.backends.insert(slot, backend);
         if member {

@@ -1,0 +1,104 @@
+//! What the balancer reads from the API server.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube_api::services as read;
+use kube_watch::kube::Resource;
+use kube_watch::{Clients, Key, WatchSpec, Watchable, Watched};
+use services::ObjectName;
+
+use super::{Change, Handle, Input};
+use crate::config::Balancing;
+use crate::queue::Message;
+
+/// Sets up the watches; nothing is asked before they run.
+pub(crate) fn all(
+    clients: &Clients,
+    node: &str,
+    config: &Balancing,
+    handle: &Handle,
+) -> (Vec<Watched>, Vec<BoxFuture<'static, ()>>) {
+    let mut watches = (Vec::new(), Vec::new());
+    let here = read::Here {
+        proxy_name: config.proxy_name.as_str().into(),
+        node: node.into(),
+        ..read::Here::default()
+    };
+    add(&mut watches, clients, handle, not_headless(), move |batch| {
+        let services = |service: Service| {
+            let (service, complaints) = read::service(&service, &here);
+            for complaint in complaints {
+                tracing::warn!(complaint, "part of a service does not count");
+            }
+            Some(service)
+        };
+        changes(batch, services).into_iter().map(Input::Services).collect()
+    });
+    add(&mut watches, clients, handle, not_headless(), |batch| {
+        let slices = |slice: EndpointSlice| read::slice(&slice);
+        changes(batch, slices).into_iter().map(Input::Slices).collect()
+    });
+    let of_node = WatchSpec::fields(format!("spec.nodeName={node}"));
+    add(&mut watches, clients, handle, of_node, |batch| {
+        changes(batch, |pod: Pod| read::pod_ports(&pod)).into_iter().map(Input::Pods).collect()
+    });
+    let this = WatchSpec::fields(format!("metadata.name={node}"));
+    add(&mut watches, clients, handle, this, |batch| {
+        let last = |change| match change {
+            kube_watch::Change::Apply(node) => Some(zone(&node)),
+            kube_watch::Change::Reset(nodes) => Some(nodes.first().and_then(zone)),
+            _ => None,
+        };
+        batch.into_iter().filter_map(last).map(Input::Zone).collect()
+    });
+    watches
+}
+
+fn zone(node: &Node) -> Option<Arc<str>> {
+    read::zone(node)
+}
+
+/// Headless services and their slices, often the largest, mean nothing to a load balancer.
+fn not_headless() -> WatchSpec {
+    WatchSpec { labels: Some("!service.kubernetes.io/headless".to_owned()), ..WatchSpec::default() }
+}
+
+fn add<K: Watchable>(
+    watches: &mut (Vec<Watched>, Vec<BoxFuture<'static, ()>>),
+    clients: &Clients,
+    handle: &Handle,
+    spec: WatchSpec,
+    read: impl Fn(Vec<kube_watch::Change<K>>) -> Vec<Input> + Send + 'static,
+) {
+    let (view, future) = clients.watch(spec, handle.queue(), move |batch| Message::Learned(read(batch)));
+    watches.0.push(view);
+    watches.1.push(Box::pin(future));
+}
+
+/// A batch of a watch; `read` gives nothing for an object that means nothing.
+fn changes<K, T>(batch: Vec<kube_watch::Change<K>>, read: impl Fn(K) -> Option<T>) -> Vec<Change<T>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let step = |change| match change {
+        kube_watch::Change::Apply(object) => {
+            let name = Key::of(&object);
+            read(object).map_or_else(|| Change::Delete(object_name(&name)), Change::Apply)
+        }
+        kube_watch::Change::Delete(name) => Change::Delete(object_name(&name)),
+        kube_watch::Change::Reset(objects) => Change::Reset(objects.into_iter().filter_map(&read).collect()),
+        kube_watch::Change::Invalid(invalid) => {
+            let kind = K::kind(&());
+            tracing::warn!(%kind, object = %invalid.key, error = invalid.error, "an object cannot be read and does not count");
+            Change::Delete(object_name(&invalid.key))
+        }
+    };
+    batch.into_iter().map(step).collect()
+}
+
+fn object_name(key: &Key) -> ObjectName {
+    ObjectName::new(&key.namespace, &key.name)
+}
