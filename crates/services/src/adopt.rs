@@ -38,8 +38,8 @@ pub(crate) fn adopt(found: &Found, rows: &mut Rows, sets: &mut Sets) -> Strays {
             frontends.push((*key, *frontend));
         }
     }
-    let mut ranges: Vec<Range> = frontends.iter().flat_map(|(_, f)| [f.external, f.internal]).collect();
-    ranges.retain(|range| range.count > 0 && range.start.checked_add(range.count).is_some());
+    let named = || frontends.iter().flat_map(|(_, frontend)| [frontend.external, frontend.internal]);
+    let mut ranges: Vec<Range> = named().filter(is_range).collect();
     ranges.sort_unstable();
     ranges.dedup();
     // First slot of a range → first slot of what was taken for it.
@@ -49,13 +49,12 @@ pub(crate) fn adopt(found: &Found, rows: &mut Rows, sets: &mut Sets) -> Strays {
         let content = if is_one { content(start, length, found.backend) } else { None };
         if sets.adopt(start, length, content) {
             starts.extend(group.iter().map(|range| (range.start, start)));
-            for slot in group.iter().filter_map(|range| range.maglev.checked_sub(1)) {
-                if let Some(entries) = (found.maglev)(slot) {
-                    sets.adopt_table(start, slot, &entries);
-                }
-            }
+        }
+        for slot in group.iter().filter_map(table) {
+            sets.adopt_table(slot, Some(start), (found.maglev)(slot).as_deref());
         }
     }
+    named().filter_map(|range| table(&range)).for_each(|slot| sets.adopt_table(slot, None, None));
     let mut strays = Strays {
         frontends: Vec::with_capacity(frontends.len()),
         members: found.members.iter().copied().collect(),
@@ -63,14 +62,24 @@ pub(crate) fn adopt(found: &Found, rows: &mut Rows, sets: &mut Sets) -> Strays {
     };
     for (key, frontend) in frontends {
         let mut lease = |range: Range| {
-            let start = starts.get(&range.start).filter(|_| range.count > 0)?;
-            sets.adopted(*start, range.maglev.checked_sub(1))
+            let start = starts.get(&range.start).filter(|_| is_range(&range))?;
+            sets.adopted(*start, table(&range))
         };
         let (external, internal) = (lease(frontend.external), lease(frontend.internal));
         rows.adopt(key, Row { frontend, external, internal });
         strays.frontends.push(key);
     }
     strays
+}
+
+/// Whether it names slots, and such as can be.
+fn is_range(range: &Range) -> bool {
+    range.count > 0 && range.start.checked_add(range.count).is_some()
+}
+
+/// The slot of its Maglev table.
+fn table(range: &Range) -> Option<u32> {
+    range.maglev.checked_sub(1)
 }
 
 /// Groups of ranges that share slots. Ours are equal or apart; only damaged tables have others.

@@ -33,8 +33,11 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 pub(crate) struct Sets {
     backends: Extents,
+    backend_slots: u32,
     tables: Extents,
     seed: u64,
+    /// Tables found that are not as we would write them; named by frontends found, until those are replaced.
+    foreign_tables: Vec<u32>,
     /// By their first slot.
     sets: BTreeMap<u32, Set>,
     by_content: HashMap<Arc<[Backend]>, u32>,
@@ -71,18 +74,23 @@ struct Usage {
     idle: Option<u64>,
 }
 
+/// What nobody holds any more.
 #[derive(Clone, Copy, Debug)]
-struct Idle {
-    start: u32,
-    stamp: u64,
+enum Idle {
+    /// The set at `start`, its table, or both, if they are idle since this very stamp.
+    Set { start: u32, stamp: u64 },
+    /// A table that belongs to no set.
+    ForeignTable(u32),
 }
 
 impl Sets {
     pub(crate) fn new(backend_slots: u32, maglev_slots: u32, seed: u64) -> Self {
         Self {
             backends: Extents::new(backend_slots),
+            backend_slots,
             tables: Extents::new(maglev_slots),
             seed,
+            foreign_tables: Vec::new(),
             sets: BTreeMap::new(),
             by_content: HashMap::new(),
             released: VecDeque::new(),
@@ -142,8 +150,14 @@ impl Sets {
             idle |= usage.drop_one(self.stamp);
         }
         if idle {
-            self.released.push_back((revision, Idle { start: lease.start, stamp: self.stamp }));
+            self.released.push_back((revision, Idle::Set { start: lease.start, stamp: self.stamp }));
         }
+    }
+
+    /// The update with this revision replaces all frontends that were found.
+    pub(crate) fn release_foreign(&mut self, revision: u64) {
+        let tables = self.foreign_tables.drain(..).map(|slot| (revision, Idle::ForeignTable(slot)));
+        self.released.extend(tables);
     }
 
     /// The kernel has all updates up to `revision`.
@@ -187,30 +201,34 @@ impl Sets {
     }
 
     /// Takes over slots that the kernel uses. `content` is `None` where it is not to be shared: unreadable, not in order,
-    /// or ranges that overlap. `false`: the slots are not there.
+    /// or ranges that overlap. `false`: there are no such slots.
     pub(crate) fn adopt(&mut self, start: u32, length: u32, content: Option<Arc<[Backend]>>) -> bool {
-        if length == 0 || !self.backends.occupy(start, length) {
+        // What reaches beyond the end leads nowhere there, but its slots before the end are named all the same.
+        let fitting = length.min(self.backend_slots.saturating_sub(start));
+        if fitting == 0 || !self.backends.occupy(start, fitting) {
             return false;
         }
-        let backends = content.unwrap_or_default();
+        let backends = content.filter(|_| fitting == length).unwrap_or_default();
         if !backends.is_empty() {
             // Of two equal ranges the first is used on; the other empties with its frontends.
             self.by_content.entry(Arc::clone(&backends)).or_insert(start);
         }
-        self.sets.insert(start, Set { backends, length, usage: Usage::default(), table: None });
+        self.sets.insert(start, Set { backends, length: fitting, usage: Usage::default(), table: None });
         true
     }
 
-    /// Takes over the Maglev table of an adopted range, if it is as we would write it.
-    pub(crate) fn adopt_table(&mut self, start: u32, slot: u32, entries: &[u16]) {
-        let Some(set) =
-            self.sets.get_mut(&start).filter(|set| set.table.is_none() && !set.backends.is_empty())
-        else {
+    /// Takes over a Maglev table: for good if it is as we would write it for the range adopted at `start`, else until
+    /// nobody names it.
+    pub(crate) fn adopt_table(&mut self, slot: u32, start: Option<u32>, entries: Option<&[u16]>) {
+        if !self.tables.occupy(slot, 1) {
             return;
-        };
-        let table = Table::new(Arc::clone(&set.backends), self.seed);
-        if table.agrees_with(entries) && self.tables.occupy(slot, 1) {
-            set.table = Some((slot, Usage::default()));
+        }
+        let set = start.and_then(|start| self.sets.get_mut(&start));
+        let set = set.filter(|set| set.table.is_none() && !set.backends.is_empty());
+        let fits = |set: &Set, entries| Table::new(Arc::clone(&set.backends), self.seed).agrees_with(entries);
+        match (set, entries) {
+            (Some(set), Some(entries)) if fits(set, entries) => set.table = Some((slot, Usage::default())),
+            _ => self.foreign_tables.push(slot),
         }
     }
 
@@ -253,22 +271,30 @@ impl Sets {
     }
 
     fn free(&mut self, idle: Idle) {
-        let Some(set) = self.sets.get_mut(&idle.start) else { return };
-        if set.table.as_ref().is_some_and(|(_, usage)| usage.idle == Some(idle.stamp))
-            && let Some((slot, _)) = set.table.take()
-        {
-            self.tables.give(slot, 1);
-            self.writes.maglev.insert(slot, None);
+        match idle {
+            Idle::Set { start, stamp } => self.free_set(start, stamp),
+            Idle::ForeignTable(slot) => self.free_table(slot),
         }
-        if set.usage.idle != Some(idle.stamp) {
-            return;
+    }
+
+    fn free_set(&mut self, start: u32, stamp: u64) {
+        let Some(set) = self.sets.get_mut(&start) else { return };
+        let is_free = set.usage.idle == Some(stamp);
+        let table = set.table.take_if(|(_, usage)| usage.idle == Some(stamp));
+        if let Some((slot, _)) = table {
+            self.free_table(slot);
         }
-        if let Some(set) = self.sets.remove(&idle.start) {
-            self.backends.give(idle.start, set.length);
-            if self.by_content.get(&set.backends) == Some(&idle.start) {
+        if is_free && let Some(set) = self.sets.remove(&start) {
+            self.backends.give(start, set.length);
+            if self.by_content.get(&set.backends) == Some(&start) {
                 self.by_content.remove(&set.backends);
             }
         }
+    }
+
+    fn free_table(&mut self, slot: u32) {
+        self.tables.give(slot, 1);
+        self.writes.maglev.insert(slot, None);
     }
 }
 

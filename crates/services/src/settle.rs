@@ -30,6 +30,8 @@ impl Balancer {
             update.members.extend(strays.members.into_keys().map(|key| (key, None)));
             update.source_ranges.extend(strays.source_ranges.into_keys().map(|key| (key, None)));
         }
+        // Those found are among the touched, so this update replaces or removes them all.
+        self.sets.release_foreign(self.revision);
         for key in touched {
             self.rows.place(key, &self.claims, &mut self.sets, self.revision, &mut update.frontends);
         }
