@@ -2,7 +2,7 @@
 # Kubernetes' own end-to-end suite against a lab: the tests whose names match FOCUS but not SKIP (regular expressions).
 #   tools/test-e2e.sh '\[sig-network\].*Granular Checks.*intra-pod' [SKIP]
 #   LAB_ARGS="--nodes 3 --cni bridge --kube-proxy iptables"   another lab than the usual one
-#   PROCS=4     so many tests side by side (2)
+#   PROCS=4     so many tests side by side, at least 2 (3)
 #   KEEP=1      leave the lab up; one that is up already is used, and left up
 # Reports and the whole output are in target/e2e. The tests run in the machine `world`, outside the cluster.
 set -euo pipefail
@@ -30,24 +30,27 @@ lab_routes() {
     while read -r node cidr; do $LAB exec cp ip route replace "$cidr" via "$node"; done
 }
 
-# One line for each test that ends; all else stays in the log.
+# One line for each test that ends; all else stays in the log. The name follows the result, as always with several processes.
 progress() {
-  awk -v start="$(date +%s)" '
-    function say(name) {
-      "date +%s" | getline now; close("date +%s")
-      sub(/ \[It\]/, "", name); sub(/ \[sig-network, .*\]$|( \[[A-Z][A-Za-z:]*\])+( \[sig-.*\])?$/, "", name)
-      printf "%4d s  %-8s %s\n", now - start, state, substr(name, 1, 140); fflush(); state = ""
-    }
-    /^Will run / { print; fflush() }
-    state != "" { say(/^\[/ ? $0 : last); next }
-    /^\[sig-/ { last = $0 }
-    /^•.* \[[0-9.]+ seconds\]/ { state = /FAILED|PANICKED|TIMEDOUT|INTERRUPTED/ ? "FAILED" : "passed" }
-    /^S \[SKIPPED\] / { state = "skipped" }'
+  local line state=
+  grep --line-buffered -E '^(Will run [0-9]|• .*seconds\]|S \[SKIPPED\]|\[sig-)' | while read -r line; do
+    case $line in
+      "Will run"*) echo "$line" ;;
+      *FAILED* | *PANICKED* | *TIMEDOUT* | *INTERRUPTED*) state=FAILED ;;
+      S*) state=skipped ;;
+      •*) state=passed ;;
+      *)
+        [ -n "$state" ] && printf '%5d s  %-8s %.150s\n' $((SECONDS - START)) "$state" "$(sed -E 's/ \[It\]//; s/( \[[^]]*\])+$//' <<< "$line")"
+        state=
+        ;;
+    esac
+  done
 }
 
 # `lab exec` names the cluster in KUBECONFIG.
 run_suite() {
-  $LAB exec world "$TOOLS/ginkgo" -v --no-color --procs="${PROCS:-2}" --timeout=3h --focus="$FOCUS" ${SKIP:+--skip="$SKIP"} \
+  local START=$SECONDS
+  $LAB exec world "$TOOLS/ginkgo" -v --no-color --procs="${PROCS:-3}" --timeout=3h --focus="$FOCUS" ${SKIP:+--skip="$SKIP"} \
     --output-dir="$OUT" --json-report=report.json "$TOOLS/e2e.test" -- --provider=skeleton --kubectl-path="$TOOLS/kubectl" \
     --report-dir="$OUT" --disable-log-dump < /dev/null 2>&1 | tee "$OUT/e2e.log" | progress
 }
@@ -58,7 +61,7 @@ specs() { # KIND
     .[].SpecReports[] | (if .State == "passed" then "passed" elif .State != "skipped" and .State != "pending" then "failed"
       elif .Failure.Message then "skipped" else "" end) as $kind
     | select($kind == $ARGS.named.kind and (.LeafNodeType == "It" or $kind == "failed"))
-    | "\(.LeafNodeType | if . == "It" then "" else "\(.): " end)\(name)\t\(.Failure.Message // "" | split("\n")[0][:200])"' \
+    | "\(.LeafNodeType | if . == "It" then "" else "\(.): " end)\(name)\t\(.Failure.Message // "" | gsub("\\s+"; " ") | if length > 400 then "\(.[:200]) … \(.[-200:])" else . end)"' \
     "$OUT/report.json"
 }
 

@@ -14,9 +14,11 @@ use crate::run::{output, tool};
 const SUITE: &str = "e2e.test";
 /// Where in a name the images that we can make are; others need an account, or are not there on purpose.
 const PUBLIC: [&str; 2] = ["e2e-test-images/", "/pause:"];
-/// Programs with their libraries that the tests call in `agnhost` and `jessie-dnsutils`; `nc` is the one of OpenBSD.
-const PROGRAMS: [(&str, &str); 8] = [
+/// Programs with their libraries that the tests call in `agnhost` and `jessie-dnsutils`. `nc` is the one of OpenBSD, and `sh`
+/// none that would take busybox's `nc` for it.
+const PROGRAMS: [(&str, &str); 9] = [
     ("bash", "bin/bash"),
+    ("dash", "bin/sh"),
     ("curl", "usr/bin/curl"),
     ("dig", "usr/bin/dig"),
     ("getent", "usr/bin/getent"),
