@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use policy::{NamedPorts, Protocol};
 use types::{LabelFilter, Labels, PodLabels};
 
@@ -35,11 +35,7 @@ pub fn identity_labels(
 pub fn named_ports(pod: &Pod) -> NamedPorts {
     let mut names = NamedPorts::new();
     let Some(spec) = &pod.spec else { return names };
-    // Of the init containers only sidecars are there to be talked to.
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let containers = spec.containers.iter().chain(sidecars);
-    for port in containers.flat_map(|container| container.ports.iter().flatten()) {
+    for port in lasting_containers(spec).flat_map(|container| container.ports.iter().flatten()) {
         let protocol = match port.protocol.as_deref() {
             None | Some("" | "TCP") => Protocol::TCP,
             Some("UDP") => Protocol::UDP,
@@ -56,6 +52,13 @@ pub fn named_ports(pod: &Pod) -> NamedPorts {
         }
     }
     names
+}
+
+/// The containers that are there to be talked to: of the init containers only sidecars.
+pub(crate) fn lasting_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    spec.containers.iter().chain(sidecars)
 }
 
 #[cfg(test)]

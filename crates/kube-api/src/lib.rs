@@ -4,6 +4,7 @@
 //! - [`node`], [`endpoint`], [`identity`]: CiliumNode, CiliumEndpoint, CiliumIdentity
 //! - [`crds`]: the definitions of these, as the operator registers them
 //! - [`convert`]: policy objects into rules of the policy engine
+//! - [`services`]: Services, EndpointSlices and host ports into the load balancer's model
 //! - [`labels`]: a pod and its namespace into identity labels, [`named_ports`] into what port names mean
 //!
 //! Everything here is pure: objects in, values out. Watching and writing them is `kube-watch`'s.
@@ -22,6 +23,7 @@ pub mod policies;
 pub mod ports;
 pub mod rule;
 mod schema;
+pub mod services;
 
 pub use convert::{ConvertError, Problem, ToRules};
 pub use crds::{SCHEMA_VERSION, SCHEMA_VERSION_LABEL, all_crds};
