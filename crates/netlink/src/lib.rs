@@ -10,6 +10,7 @@
 //! Deliberately absent: policy routing rules, qdiscs, and anything asynchronous.
 
 mod address;
+mod diag;
 mod error;
 mod link;
 mod neighbour;
@@ -21,6 +22,7 @@ mod watch;
 mod wire;
 
 pub use address::Address;
+pub use diag::{ConnectedSocket, SocketDiag};
 pub use error::{KernelError, NetlinkError};
 pub use link::{Link, LinkChange, VethEnd, Vxlan};
 pub use neighbour::Neighbour;

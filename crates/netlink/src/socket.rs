@@ -3,7 +3,7 @@
 use crate::error::{KernelError, NetlinkError};
 use crate::netns::NetNs;
 use crate::wire::{Attributes, Message, Messages, Received, text};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -22,12 +22,17 @@ pub struct Netlink {
 impl Netlink {
     /// Opens a socket in the calling thread's namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        let socket = open_socket(SocketFlags::CLOEXEC)?;
+        let socket = open_socket(SocketFlags::CLOEXEC, None)?;
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             // Without them errors are less well explained; kernels before 4.12 lack the first.
             let _ = enable(&socket, option);
         }
-        Ok(Netlink { socket, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Netlink::over(socket))
+    }
+
+    /// Requests over an open socket.
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Netlink { socket, sequence: 0, buffer: vec![0; BUFFER] }
     }
 
     /// Opens a socket in another namespace; it stays there wherever it is used.
@@ -109,8 +114,8 @@ impl Netlink {
 }
 
 /// A socket for requests or subscriptions. The netlink family NETLINK_ROUTE has number 0, the default protocol.
-pub(crate) fn open_socket(flags: SocketFlags) -> Result<OwnedFd, NetlinkError> {
-    socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
+pub(crate) fn open_socket(flags: SocketFlags, protocol: Option<Protocol>) -> Result<OwnedFd, NetlinkError> {
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
         .map_err(|error| NetlinkError::Socket { what: "open", source: error.into() })
 }
 

@@ -47,7 +47,7 @@ impl Subscription {
             | libc::RTMGRP_IPV6_IFADDR
             | libc::RTMGRP_IPV4_ROUTE
             | libc::RTMGRP_IPV6_ROUTE;
-        let socket = open_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let socket = open_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, groups.cast_unsigned()))
             .map_err(|error| NetlinkError::Socket { what: "bind", source: error.into() })?;
         // A burst (a hundred pods at once) must not overrun; refused above the limit of the node, which is fine.
