@@ -126,7 +126,7 @@ async fn start(
 
     let mut views = watching.views;
     if let Some(balancing) = &config.balancing {
-        views.extend(serve(config, Arc::new(balancing.clone()), &object, &clients, tasks, stop)?);
+        views.extend(serve(config, Arc::new(balancing.clone()), &object, &clients, handle.clone(), tasks, stop)?);
     }
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
@@ -177,13 +177,17 @@ fn serve(
     balancing: Arc<Balancing>,
     object: &Arc<Object>,
     clients: &Clients,
+    pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
 ) -> Result<Vec<Watched>> {
     let (ready, is_ready) = watch::channel(false);
     let links = CgroupLinks::new(&config.paths.bpf_root);
+    let (sender, removed) = tokio::sync::mpsc::unbounded_channel();
+    let closing = services::close_sockets(removed, Arc::clone(object), pods);
+    spawn_fallible(tasks, "socket closing", Box::pin(closing));
     let (owner, handle, messages) =
-        Services::adopt(Arc::clone(object), links, Arc::clone(&balancing), ready)?;
+        Services::adopt(Arc::clone(object), links, Arc::clone(&balancing), ready, sender)?;
     spawn(tasks, "services", Box::pin(owner.run(messages, stop.clone())));
     let (views, futures) = services::watches(clients, &config.node_name, &balancing, &handle);
     for future in futures {

@@ -4,9 +4,12 @@
 //! and no pod, and connections ask the two generations apart.
 
 mod health;
+mod sockets;
 mod tables;
 mod watches;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use crate::queue::{self, Message};
 use tables::ServiceTables;
 
 pub(crate) use health::serve as serve_health;
+pub(crate) use sockets::run as close_sockets;
 pub(crate) use watches::all as watches;
 
 /// Messages that one settlement takes in at most.
@@ -65,6 +69,8 @@ pub(crate) struct Services {
     listed: [bool; 4],
     primed: bool,
     ready: watch::Sender<bool>,
+    /// Where backends go that are taken from UDP services.
+    removed: mpsc::UnboundedSender<BTreeSet<(IpAddr, u16)>>,
     /// Problems that were told of.
     told: Vec<String>,
 }
@@ -79,13 +85,14 @@ impl Services {
         links: CgroupLinks,
         config: Arc<Balancing>,
         ready: watch::Sender<bool>,
+        removed: mpsc::UnboundedSender<BTreeSet<(IpAddr, u16)>>,
     ) -> Result<(Self, Handle, mpsc::Receiver<Message<Self, Input>>)> {
         let (tables, balancer) = ServiceTables::adopt(&object, &config.settings)
             .context("cannot read the services of the last run")?;
         let (handle, messages) = queue::new();
         let listed = [false; 4];
         let told = Vec::new();
-        let services = Self { balancer, tables, object, links, config, listed, primed: false, ready, told };
+        let services = Self { balancer, tables, object, links, config, listed, primed: false, ready, removed, told };
         Ok((services, handle, messages))
     }
 
@@ -167,10 +174,15 @@ impl Services {
         }
         let update = self.balancer.settle(loader::monotonic_ns());
         let revision = update.revision;
+        let removed = sockets::removed(&update);
         if self.tables.apply(update, &self.object.maps, crate::owner::now())
             && let Err(error) = self.object.maps.services_epoch.bump()
         {
             tracing::error!(%error, "the generation of services cannot be raised: datagrams keep backends that are gone");
+        }
+        if !removed.is_empty() && self.config.socket != SocketLb::Off {
+            // Its other end is gone only when the agent stops.
+            let _ = self.removed.send(removed);
         }
         if self.tables.is_written() {
             self.balancer.realized(revision, loader::monotonic_ns());
