@@ -22,8 +22,12 @@ impl Balancer {
         let mut update = Update { revision: self.revision, ..Update::default() };
         self.sets.reclaim(now);
         let mut touched: BTreeSet<FrontendKey> = self.rows.short().keys().copied().collect();
-        for owner in std::mem::take(&mut self.dirty) {
-            self.work_out(&owner, &mut touched, &mut update);
+        // In the order of rank: who has a frontend takes up the number that was found on it.
+        let dirty = std::mem::take(&mut self.dirty).into_iter();
+        let mut dirty: Vec<Rank> = dirty.map(|owner| Rank { created: self.age(&owner), owner }).collect();
+        dirty.sort_unstable();
+        for rank in &dirty {
+            self.work_out(rank, &mut touched, &mut update);
         }
         if let Some(strays) = self.strays.take() {
             touched.extend(strays.frontends);
@@ -55,33 +59,44 @@ impl Balancer {
         if self.rows.short().is_empty() { None } else { self.sets.due() }
     }
 
+    fn age(&self, owner: &Owner) -> u64 {
+        let age = match owner {
+            Owner::Service(name) => {
+                self.services.get(name).and_then(|entry| Some(entry.service.as_ref()?.created))
+            }
+            Owner::Pod(name) => self.pods.get(name).map(|pod| pod.created),
+        };
+        age.unwrap_or(0)
+    }
+
     /// Works an owner's rows out anew, all but its frontends' rows, whose keys go to `touched`.
-    fn work_out(&mut self, owner: &Owner, touched: &mut BTreeSet<FrontendKey>, update: &mut Update) {
+    fn work_out(&mut self, rank: &Rank, touched: &mut BTreeSet<FrontendKey>, update: &mut Update) {
+        let owner = &rank.owner;
         let mut old = self.ports.remove(owner).unwrap_or_default();
         for key in old.iter().flat_map(|port| &port.frontends) {
             self.claims.withdraw(key, owner);
             touched.insert(*key);
         }
-        let (created, plans) = self.plans(owner);
+        let plans = self.plans(owner);
         let mut ports = Vec::with_capacity(plans.len());
         for plan in plans {
-            let PortPlan { name, protocol, frontends, members, source_ranges } = plan;
+            let PortPlan { name, protocol, mut frontends, members, source_ranges } = plan;
+            // Two ports of a service with one number are refused by the API server; here the first has it.
+            frontends.retain(|(key, _)| !self.claims.has(key, owner));
+            let keys: Vec<FrontendKey> = frontends.iter().map(|(key, _)| *key).collect();
+            if keys.is_empty() {
+                continue;
+            }
             let port = PortRef { name, protocol };
             let before = old.iter().position(|old| *old.port == port).map(|at| old.swap_remove(at));
             let number = match &before {
                 Some(before) => before.number,
-                None => self.numbers.take(frontends.iter().map(|(key, _)| key)),
+                None => self.numbers.take(keys.iter()),
             };
             let port = Arc::new(port);
-            let mut keys = Vec::with_capacity(frontends.len());
             for (key, plan) in frontends {
-                // Two ports of a service with one number are refused by the API server; here the first has it.
-                if !self.claims.has(&key, owner) {
-                    let rank = Rank { created, owner: owner.clone() };
-                    self.claims.add(key, Claim { rank, port: Arc::clone(&port), number, plan });
-                    keys.push(key);
-                    touched.insert(key);
-                }
+                self.claims.add(key, Claim { rank: rank.clone(), port: Arc::clone(&port), number, plan });
+                touched.insert(key);
             }
             let port = Port { port, number, frontends: keys, members, source_ranges };
             other_rows(before.as_ref(), Some(&port), self.strays.as_mut(), update);
@@ -96,23 +111,21 @@ impl Balancer {
         }
     }
 
-    /// What an owner wants, and its age.
-    fn plans(&mut self, owner: &Owner) -> (u64, Vec<PortPlan>) {
+    /// What an owner wants.
+    fn plans(&mut self, owner: &Owner) -> Vec<PortPlan> {
         let name = match owner {
             Owner::Service(name) => name,
             Owner::Pod(name) => {
-                let pod = self.pods.get(name);
-                return pod
-                    .map_or_else(Default::default, |pod| (pod.created, compile::pod(pod, &self.settings)));
+                return self.pods.get(name).map_or_else(Vec::new, |pod| compile::pod(pod, &self.settings));
             }
         };
         self.health.remove(name);
-        let Some(entry) = self.services.get(name) else { return Default::default() };
-        let Some(service) = &entry.service else { return Default::default() };
+        let Some(entry) = self.services.get(name) else { return Vec::new() };
+        let Some(service) = &entry.service else { return Vec::new() };
         if let Some(health) = health::of(service, entry.slices.values(), &self.settings) {
             self.health.insert(name.clone(), health);
         }
-        (service.created, compile::service(service, &entry.slices, &self.settings))
+        compile::service(service, &entry.slices, &self.settings)
     }
 }
 

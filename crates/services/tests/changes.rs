@@ -174,17 +174,20 @@ fn the_older_claim_wins() {
         slice default/b-1 of=b
           port y 8080/TCP
           endpoint 10.0.0.2";
-    let rows = "
-        10.96.0.1:80/TCP ClusterIP #1 in=10.0.0.1:8080
-        10.96.0.1 other ports closed
-        10.96.0.2:80/TCP ClusterIP #2 in=10.0.0.2:8080
-        10.96.0.2 other ports closed
-        198.51.100.1 other ports closed
-        member #1 10.0.0.1:8080/TCP active
-        member #2 10.0.0.2:8080/TCP active";
-    let has_b = format!("{rows}\n198.51.100.1:80/TCP ExternalIPs #2 in=10.0.0.2:8080 out=10.0.0.2:8080");
+    let rows = |a: u32, b: u32| {
+        format!(
+            "10.96.0.1:80/TCP ClusterIP #{a} in=10.0.0.1:8080
+             10.96.0.1 other ports closed
+             10.96.0.2:80/TCP ClusterIP #{b} in=10.0.0.2:8080
+             10.96.0.2 other ports closed
+             198.51.100.1:80/TCP ExternalIPs #{b} in=10.0.0.2:8080 out=10.0.0.2:8080
+             198.51.100.1 other ports closed
+             member #{a} 10.0.0.1:8080/TCP active
+             member #{b} 10.0.0.2:8080/TCP active"
+        )
+    };
     let together = harness(&format!("{young}\n{old}"));
-    together.expect(&has_b);
+    together.expect(&rows(2, 1));
     let problems = together.balancer.problems();
     assert_eq!(
         problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>(),
@@ -196,7 +199,7 @@ fn the_older_claim_wins() {
     // The order of arrival does not matter.
     let mut late = harness(young);
     late.run(old);
-    late.expect(&has_b);
+    late.expect(&rows(1, 2));
     // The winner goes, and another comes.
     late.run("remove service default/b");
     late.expect(
@@ -293,10 +296,10 @@ fn a_stopgap_is_never_anothers() {
     );
     let heir = |backends: &str| {
         format!(
-            "10.96.0.1:80/TCP ClusterIP #1 in={backends}
+            "10.96.0.1:80/TCP ClusterIP #2 in={backends}
              10.96.0.1 other ports closed
-             member #1 10.0.0.7:8080/TCP active
-             member #1 10.0.0.8:8080/TCP active"
+             member #2 10.0.0.7:8080/TCP active
+             member #2 10.0.0.8:8080/TCP active"
         )
     };
     harness.expect(&heir("refuse"));

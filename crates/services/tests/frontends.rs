@@ -389,3 +389,25 @@ fn host_ports() {
          member #4 10.0.0.9:91/TCP active",
     );
 }
+
+/// The API server refuses ports like these; the first has the frontend, and nothing is left of the other.
+#[test]
+fn two_ports_with_one_number() {
+    check(
+        "service default/web 10.96.0.1 kind=NodePort expose=NodePort
+           port a 80/TCP node=30080
+           port b 81/TCP node=30080
+         slice default/web-1 of=web
+           port a 8080/TCP
+           port b 8081/TCP
+           endpoint 10.0.0.1
+         pod default/p 10.0.0.9
+           hostport 8080/TCP to=80
+           hostport 8080/TCP to=81
+           hostport 8080/TCP to=82 at=0.0.0.0",
+        "0.0.0.0:30080/TCP NodePort #1 in=10.0.0.1:8080 out=10.0.0.1:8080
+         0.0.0.0:8080/TCP HostPort #2 in=10.0.0.9:80 out=10.0.0.9:80
+         member #1 10.0.0.1:8080/TCP active
+         member #2 10.0.0.9:80/TCP active",
+    );
+}

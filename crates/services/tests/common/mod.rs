@@ -2,7 +2,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+pub mod generate;
 pub mod kernel;
+pub mod naive;
 pub mod script;
 
 pub use kernel::Kernel;
