@@ -6,6 +6,8 @@
 mod annotations;
 mod complaints;
 mod node_selector;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -66,7 +68,7 @@ pub fn service(object: &core::Service, here: &Here) -> (Service, Vec<String>) {
             &mut complaints,
         ),
         session_affinity: session_affinity(spec, &mut complaints),
-        health_check_node_port: spec.health_check_node_port.and_then(port_number).unwrap_or_default(),
+        health_check_node_port: complaints.node_port("spec.healthCheckNodePort", spec.health_check_node_port),
         proxied_by_other: is_of_other(&object.metadata, &here.proxy_name),
         name,
         ..Service::default()
@@ -218,7 +220,7 @@ fn service_ports(spec: &core::ServiceSpec, complaints: &mut Complaints) -> Vec<S
             );
             return None;
         };
-        let node_port = port.node_port.and_then(port_number).unwrap_or_default();
+        let node_port = complaints.node_port(format!("{field}.nodePort"), port.node_port);
         let name = port.name.as_deref().unwrap_or_default().into();
         Some(ServicePort { name, protocol, port: number, node_port })
     };

@@ -30,4 +30,16 @@ impl Complaints {
         }
         read
     }
+    /// Reads a port of nodes; 0 is none.
+    pub(super) fn node_port(&mut self, field: impl Display, number: Option<i32>) -> u16 {
+        let Some(number) = number.filter(|number| *number != 0) else { return 0 };
+        super::port_number(number).unwrap_or_else(|| {
+            self.add(
+                field,
+                &number.to_string(),
+                "is no port and does not count: write a number from 1 to 65535",
+            );
+            0
+        })
+    }
 }
