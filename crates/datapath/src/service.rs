@@ -4,7 +4,7 @@ use abi::service::{
     CLUSTER_IP, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
     SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
-use abi::tables::IPCACHE_HOST;
+use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
     Addr, Affinity, AffinityKey, Backend, DropReason, Frontend, FrontendKey, MemberKey, NatValue, Range,
     SourceRangeKey, config, identity,
@@ -303,15 +303,12 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.nat.epoch = env.services_epoch();
     work.served = 1;
     work.step = Step::Done as u32;
-    let behind = env.host_entry(&work.nat.destination);
-    let tunnelled = match behind {
-        Some(entry) => entry.flags & abi::tables::IPCACHE_TUNNEL != 0,
-        None => false,
-    };
-    let here = match behind {
-        Some(entry) => entry.flags & IPCACHE_HOST != 0,
-        None => env.local(&work.nat.destination).is_some(),
-    };
+    let mut here = env.local(&work.nat.destination).is_some();
+    let mut tunnelled = false;
+    if let Some(entry) = env.host_entry(&work.nat.destination) {
+        here |= entry.flags & IPCACHE_HOST != 0;
+        tunnelled = entry.flags & IPCACHE_TUNNEL != 0;
+    }
     let cfg = env.config();
     let mut taken = false;
     if work.inside != 0 && work.nat.destination.same(&work.packet.source) {

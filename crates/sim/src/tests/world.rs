@@ -96,6 +96,14 @@ pub(crate) fn node(tunnel: bool) -> Node {
     let remote = IpcacheEntry { identity: ID_R, flags: tunnelled, node: addr("172.31.0.12") };
     node.hosts.insert(addr("10.244.2.20"), remote);
     node.hosts.insert(addr("fd00:10:244:2::20"), remote);
+    // The agent lists the node's own pods too.
+    for (identity, v4, v6) in
+        [(ID_A, "10.244.1.10", "fd00:10:244:1::10"), (ID_B, "10.244.1.11", "fd00:10:244:1::11")]
+    {
+        let entry = IpcacheEntry { identity, flags: 0, node: addr("172.31.0.11") };
+        node.hosts.insert(addr(v4), entry);
+        node.hosts.insert(addr(v6), entry);
+    }
     let own = IpcacheEntry { identity: identity::HOST, flags: IPCACHE_HOST, node: Addr::UNSPECIFIED };
     for this in ["172.31.0.11", "fd00:31::11", "10.244.1.1"] {
         node.hosts.insert(addr(this), own);
