@@ -42,6 +42,7 @@ bad() {
 
 good defaults 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
   'kube-proxy-replacement: "false"' 'image: "axoneme/cilium:0.1.0"' 'privileged: true' '!cluster-pool-ipv6' \
+  '!bpf-lb' '!node-port' '!service-no-backend' '!cgroup' '!resources: [services]' \
   'set-cilium-node-taints: "true"' 'unmanaged-pod-watcher-interval: 15s' --
 good native 'routing-mode: native' 'auto-direct-node-routes: "true"' 'ipv4-native-routing-cidr: 10.0.0.0/8' -- -f profiles/native.yaml
 good dual-stack 'enable-ipv6: "true"' 'cluster-pool-ipv6-mask-size: "120"' 'operator-api-serve-addr: 127.0.0.1:9234' -- -f profiles/dual-stack.yaml
@@ -63,6 +64,30 @@ good taints-off 'set-cilium-node-taints: "false"' '!resources: [nodes/status]' -
 good no-restarts 'unmanaged-pod-watcher-interval: 0s' '!verbs: [delete]' -- --set operator.unmanagedPodWatcher.restart=false
 good own-taint 'agent-not-ready-taint-key: example.org/wait' '- key: example.org/wait' -- --set agentNotReadyTaintKey=example.org/wait
 good kpr-as-boolean 'kube-proxy-replacement: "false"' -- --set kubeProxyReplacement=false
+good kpr 'kube-proxy-replacement: "true"' 'bpf-lb-sock-hostns-only: "false"' 'bpf-lb-algorithm: random' 'bpf-lb-mode: snat' \
+  'enable-service-topology: "false"' 'bpf-lb-external-clusterip: "false"' 'bpf-lb-source-range-all-types: "false"' \
+  'node-port-range: 30000,32767' 'node-port-bind-protection: "true"' 'enable-health-check-nodeport: "true"' \
+  'service-no-backend-response: reject' 'cgroup-root: /run/cilium/cgroupv2' 'resources: [services]' 'name: mount-cgroup' \
+  '!bpf-lb-sock:' '!maglev' '!bpf-lb-map-max' '!healthz-bind' '!k8s-service-proxy-name' -- --set kubeProxyReplacement=true
+good kpr-as-string 'kube-proxy-replacement: "true"' -- --set-string kubeProxyReplacement=true
+good socket-lb 'bpf-lb-sock: "true"' 'bpf-lb-sock-hostns-only: "true"' -- --set kubeProxyReplacement=true,socketLB.enabled=true,socketLB.hostNamespaceOnly=true
+good no-socket-lb 'bpf-lb-sock: "false"' -- --set kubeProxyReplacement=true,socketLB.enabled=false
+good node-ports 'node-port-range: 20000,20010' 'node-port-bind-protection: "false"' 'enable-health-check-nodeport: "false"' -- \
+  --set kubeProxyReplacement=true,nodePort.enabled=true,nodePort.bindProtection=false,nodePort.enableHealthCheck=false,'nodePort.range=20000\,20010'
+good load-balancer 'bpf-lb-algorithm: maglev' 'enable-service-topology: "true"' 'bpf-lb-maglev-table-size: "16381"' \
+  'bpf-lb-maglev-hash-seed: JLfvgnHc2kaSUFaI' -- \
+  --set kubeProxyReplacement=true,loadBalancer.algorithm=maglev,loadBalancer.serviceTopology=true,maglev.tableSize=16381,maglev.hashSeed=JLfvgnHc2kaSUFaI
+good services-in-bpf 'bpf-lb-external-clusterip: "true"' 'bpf-lb-source-range-all-types: "true"' 'bpf-lb-map-max: "65536"' -- \
+  --set kubeProxyReplacement=true,bpf.lbExternalClusterIP=true,bpf.lbSourceRangeAllTypes=true,bpf.lbMapMax=65536
+good kpr-healthz 'kube-proxy-replacement-healthz-bind-address: 0.0.0.0:10256' -- --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=0.0.0.0:10256
+good kpr-healthz-v6 "kube-proxy-replacement-healthz-bind-address: '[::]:10256'" -- --set kubeProxyReplacement=true,'kubeProxyReplacementHealthzBindAddr=[::]:10256'
+good no-backend 'service-no-backend-response: drop' -- --set kubeProxyReplacement=true,serviceNoBackendResponse=drop
+good proxy-name 'k8s-service-proxy-name: blue' -- --set kubeProxyReplacement=true,k8s.serviceProxyName=blue
+good own-cgroup-place 'path: /run/x' 'mountPath: /run/x' 'root=/run/x' 'mountPath: /run/cilium/cgroupv2' 'cgroup-root: /run/cilium/cgroupv2' -- \
+  --set kubeProxyReplacement=true,cgroup.hostRoot=/run/x
+good cgroup-there 'path: /sys/fs/cgroup' 'mountPath: /run/cilium/cgroupv2' '!mount-cgroup' '!host-sys-fs-cgroup' -- \
+  --set kubeProxyReplacement=true,cgroup.autoMount.enabled=false,cgroup.hostRoot=/sys/fs/cgroup
+good kpr-switched-off '!bpf-lb' '!cgroup' -- --set loadBalancer.algorithm=maglev,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.hostNamespaceOnly=true
 good switched-off-features 'routing-mode: tunnel' -- --set socketLB.enabled=false,encryption.enabled=false,encryption.type=ipsec,l7Proxy=false,hubble.relay.enabled=false,envoy.enabled=false
 good rollout '~cilium.io/cilium-configmap-checksum: "' -- --set rollOutCiliumPods=true,operator.rollOutPods=true
 good other-namespace 'namespace: net' -- --set namespaceOverride=net
@@ -79,13 +104,30 @@ bad empty-pool 'clusterPoolIPv4PodCIDRList is empty' -- --set-json 'ipam.operato
 bad pool-of-other-family 'clusterPoolIPv4PodCIDRList/0' -- --set 'ipam.operator.clusterPoolIPv4PodCIDRList={fd00::/64}'
 bad bad-cidr 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.0
 bad cidr-octet 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.256/8
-bad kpr 'kubeProxyReplacement=true is not in this version: Services stay with kube-proxy' -- --set kubeProxyReplacement=true
+bad kpr 'kubeProxyReplacement' -- --set kubeProxyReplacement=strict
+bad dsr 'loadBalancer.mode=dsr is not in this version: use snat.' -- --set kubeProxyReplacement=true,loadBalancer.mode=dsr
+bad hybrid 'loadBalancer.mode=hybrid is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.mode=hybrid
+bad xdp 'loadBalancer.acceleration=native is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.acceleration=native
+bad algorithm 'loadBalancer/algorithm' -- --set loadBalancer.algorithm=least
+bad maglev-size 'maglev.tableSize=65521 is not in this version: tables have 16381 entries' -- --set kubeProxyReplacement=true,maglev.tableSize=65521
+bad maglev-seed 'maglev/hashSeed' -- --set kubeProxyReplacement=true,maglev.hashSeed=abc
+bad node-port-range 'nodePort/range' -- --set kubeProxyReplacement=true,nodePort.range=30000
+bad node-port-order 'nodePort.range=32767,30000 is no range of ports' -- --set kubeProxyReplacement=true,'nodePort.range=32767\,30000'
+bad node-port-bounds 'nodePort.range=30000,70000 is no range of ports' -- --set kubeProxyReplacement=true,'nodePort.range=30000\,70000'
+bad node-port-alone 'nodePort.enabled=true cannot be used with kubeProxyReplacement=false' -- --set nodePort.enabled=true
+bad host-only-without-sockets 'socketLB.hostNamespaceOnly=true cannot be used with socketLB.enabled=false' -- --set kubeProxyReplacement=true,socketLB.enabled=false,socketLB.hostNamespaceOnly=true
+bad no-backend 'serviceNoBackendResponse' -- --set serviceNoBackendResponse=ignore
+bad healthz 'kubeProxyReplacementHealthzBindAddr' -- --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=here
+bad proxy-name 'k8s/serviceProxyName' -- --set kubeProxyReplacement=true,k8s.serviceProxyName=-x
+bad map-max 'bpf/lbMapMax' -- --set kubeProxyReplacement=true,bpf.lbMapMax=7
+bad cgroup-place 'cgroup/hostRoot' -- --set kubeProxyReplacement=true,cgroup.hostRoot=run
+bad cgroup-hidden 'cgroup.hostRoot=/sys/fs/cgroup cannot be used with cgroup.autoMount.enabled=true' -- --set kubeProxyReplacement=true,cgroup.hostRoot=/sys/fs/cgroup
 bad geneve 'tunnelProtocol=geneve is not in this version' -- --set tunnelProtocol=geneve
 bad eni 'ipam.mode=eni is not in this version' -- --set ipam.mode=eni
 bad chaining 'cni.chainingMode=flannel is not in this version' -- --set cni.chainingMode=flannel
 bad iptables-masquerade 'bpf.masquerade=false is not possible' -- --set bpf.masquerade=false
 bad legacy-routing 'bpf.hostLegacyRouting=true is not in this version' -- --set bpf.hostLegacyRouting=true
-bad socket-lb 'socketLB is not in this version: Services stay with kube-proxy.' -- --set socketLB.enabled=true
+bad socket-lb-alone 'socketLB.enabled=true cannot be used with kubeProxyReplacement=false: kube-proxy serves the services.' -- --set socketLB.enabled=true
 bad wireguard 'encryption is not in this version' -- --set encryption.enabled=true,encryption.type=wireguard
 bad old-tunnel 'tunnel is not in this version: Cilium replaced it in 1.15 by routingMode' -- --set tunnel=vxlan
 bad relay 'hubble.relay is not in this version' -- --set hubble.relay.enabled=true
@@ -110,11 +152,13 @@ schema=$(sed -n 's/^    "\([A-Za-z0-9]*\)": true,\{0,1\}$/\1/p' values.schema.js
 if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema") >"$out"; fail "schema and files/not-in-this-version.yaml differ"; fi
 
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
-render -f profiles/native.yaml -f profiles/dual-stack.yaml --set hubble.listenAddress=:4244,MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096
+render -f profiles/native.yaml -f profiles/dual-stack.yaml --set hubble.listenAddress=:4244,MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
+  --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
+  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in
-  enable-bpf-masquerade | identity-allocation-mode | kube-proxy-replacement | cluster-id) continue ;;
+  enable-bpf-masquerade | identity-allocation-mode | cluster-id) continue ;;
   esac
   if grep -rqF "\"$key\"" ../../bin/agent/src ../../bin/operator/src; then ok; else : >"$out"; fail "ConfigMap key $key: neither agent nor operator reads it"; fi
 done

@@ -41,7 +41,7 @@ mtu: {{ $v.MTU | quote }}
 {{- with $v.devices }}
 devices: {{ kindIs "slice" . | ternary . (list .) | join " " | quote }}
 {{- end }}
-kube-proxy-replacement: "false"
+{{ include "cilium.serviceConfig" . }}
 
 bpf-root: {{ $v.bpf.root | quote }}
 monitor-aggregation: {{ $v.bpf.monitorAggregation | quote }}
@@ -87,4 +87,41 @@ set-cilium-node-taints: {{ include "cilium.setNodeTaints" . | quote }}
 set-cilium-is-up-condition: {{ $v.operator.setNodeNetworkStatus | quote }}
 unmanaged-pod-watcher-interval: {{ $v.operator.unmanagedPodWatcher.restart | ternary (printf "%ds" (int $v.operator.unmanagedPodWatcher.intervalSeconds)) "0s" | quote }}
 pod-restart-selector: {{ default "k8s-app=kube-dns" $v.operator.unmanagedPodWatcher.selector | quote }}
+{{- end -}}
+
+{{- define "cilium.serviceConfig" -}}
+{{- $v := .Values -}}
+kube-proxy-replacement: {{ include "cilium.kubeProxyReplacement" . | default "false" | quote }}
+{{- if include "cilium.kubeProxyReplacement" . }}
+{{- with $v.kubeProxyReplacementHealthzBindAddr }}
+kube-proxy-replacement-healthz-bind-address: {{ . | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" $v.socketLB.enabled) }}
+bpf-lb-sock: {{ $v.socketLB.enabled | quote }}
+{{- end }}
+bpf-lb-sock-hostns-only: {{ $v.socketLB.hostNamespaceOnly | quote }}
+bpf-lb-algorithm: {{ $v.loadBalancer.algorithm | quote }}
+bpf-lb-mode: {{ $v.loadBalancer.mode | quote }}
+enable-service-topology: {{ $v.loadBalancer.serviceTopology | quote }}
+{{- with $v.maglev.tableSize }}
+bpf-lb-maglev-table-size: {{ int64 . | quote }}
+{{- end }}
+{{- with $v.maglev.hashSeed }}
+bpf-lb-maglev-hash-seed: {{ . | quote }}
+{{- end }}
+{{- with $v.bpf.lbMapMax }}
+bpf-lb-map-max: {{ int64 . | quote }}
+{{- end }}
+bpf-lb-external-clusterip: {{ $v.bpf.lbExternalClusterIP | quote }}
+bpf-lb-source-range-all-types: {{ $v.bpf.lbSourceRangeAllTypes | quote }}
+node-port-range: {{ $v.nodePort.range | quote }}
+node-port-bind-protection: {{ $v.nodePort.bindProtection | quote }}
+enable-health-check-nodeport: {{ $v.nodePort.enableHealthCheck | quote }}
+service-no-backend-response: {{ $v.serviceNoBackendResponse | quote }}
+{{- with $v.k8s.serviceProxyName }}
+k8s-service-proxy-name: {{ . | quote }}
+{{- end }}
+{{- /* Inside the container; cgroup.hostRoot is the node's. */}}
+cgroup-root: {{ include "cilium.cgroupRoot" . }}
+{{- end }}
 {{- end -}}

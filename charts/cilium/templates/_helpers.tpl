@@ -70,6 +70,16 @@ httpGet:
 {{- kindIs "invalid" .Values.operator.setNodeTaints | ternary .Values.operator.removeNodeTaints .Values.operator.setNodeTaints -}}
 {{- end -}}
 
+{{/* "true" if the agent serves Services. */}}
+{{- define "cilium.kubeProxyReplacement" -}}
+{{- if eq (toString .Values.kubeProxyReplacement) "true" -}}true{{- end -}}
+{{- end -}}
+
+{{/* Where the agent's container has the node's cgroup v2 hierarchy. */}}
+{{- define "cilium.cgroupRoot" -}}
+/run/cilium/cgroupv2
+{{- end -}}
+
 {{/* "true" for Kubernetes before 1.30. Not semverCompare: builds from source have versions that are none. */}}
 {{- define "cilium.before130" -}}
 {{- if regexMatch "^v?1\\.(1?[0-9]|2[0-9])([^0-9]|$)" .Capabilities.KubeVersion.Version -}}true{{- end -}}

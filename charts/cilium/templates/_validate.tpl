@@ -7,6 +7,7 @@ Every text names the value, the reason and the cure.
 {{- include "cilium.validate.choices" . -}}
 {{- include "cilium.validate.families" . -}}
 {{- include "cilium.validate.routing" . -}}
+{{- include "cilium.validate.services" . -}}
 {{- include "cilium.validate.pools" . -}}
 {{- include "cilium.validate.operator" . -}}
 {{- end -}}
@@ -44,9 +45,6 @@ Every text names the value, the reason and the cure.
 {{/* Values of which Cilium knows more than this version does. */}}
 {{- define "cilium.validate.choices" -}}
 {{- $v := .Values -}}
-{{- if ne (toString $v.kubeProxyReplacement) "false" -}}
-  {{- fail (printf "kubeProxyReplacement=%v is not in this version: Services stay with kube-proxy. Keep kube-proxy running and set kubeProxyReplacement=false." $v.kubeProxyReplacement) -}}
-{{- end -}}
 {{- if not (has $v.ipam.mode (list "cluster-pool" "kubernetes")) -}}
   {{- fail (printf "ipam.mode=%s is not in this version: use cluster-pool (the operator gives each node pod CIDRs) or kubernetes (nodes use Node.spec.podCIDRs)." $v.ipam.mode) -}}
 {{- end -}}
@@ -83,6 +81,38 @@ Every text names the value, the reason and the cure.
   {{- end -}}
 {{- else if $v.autoDirectNodeRoutes -}}
   {{- fail "autoDirectNodeRoutes=true cannot be used with routingMode=tunnel: packets between nodes go through the tunnel. Set routingMode=native, or autoDirectNodeRoutes=false." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What would mean nothing with kubeProxyReplacement=false is let be, so that one value can be switched back and forth. */}}
+{{- define "cilium.validate.services" -}}
+{{- $v := .Values -}}
+{{- if ne $v.loadBalancer.mode "snat" -}}
+  {{- fail (printf "loadBalancer.mode=%s is not in this version: use snat." $v.loadBalancer.mode) -}}
+{{- end -}}
+{{- if ne $v.loadBalancer.acceleration "disabled" -}}
+  {{- fail (printf "loadBalancer.acceleration=%s is not in this version: use disabled." $v.loadBalancer.acceleration) -}}
+{{- end -}}
+{{- if and $v.maglev.tableSize (ne (int64 $v.maglev.tableSize) 16381) -}}
+  {{- fail (printf "maglev.tableSize=%d is not in this version: tables have 16381 entries, good for 160 backends a service. Remove the value." (int64 $v.maglev.tableSize)) -}}
+{{- end -}}
+{{- $ports := regexFindAll "[0-9]+" $v.nodePort.range -1 -}}
+{{- $first := index $ports 0 | int -}}
+{{- $last := index $ports 1 | int -}}
+{{- if or (lt $first 1) (lt $last $first) (gt $last 65535) -}}
+  {{- fail (printf "nodePort.range=%s is no range of ports: give the first and the last, such as \"30000,32767\"." $v.nodePort.range) -}}
+{{- end -}}
+{{- if not (include "cilium.kubeProxyReplacement" .) -}}
+  {{- range $name, $on := dict "socketLB.enabled" $v.socketLB.enabled "nodePort.enabled" $v.nodePort.enabled -}}
+    {{- if $on -}}
+      {{- fail (printf "%s=true cannot be used with kubeProxyReplacement=false: kube-proxy serves the services. Set kubeProxyReplacement=true and end kube-proxy, or %s=false." $name $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- else if and $v.socketLB.hostNamespaceOnly (eq (toString $v.socketLB.enabled) "false") -}}
+  {{- fail "socketLB.hostNamespaceOnly=true cannot be used with socketLB.enabled=false: without socket translation there is none to confine to the nodes. Set socketLB.enabled=true, or socketLB.hostNamespaceOnly=false." -}}
+{{- end -}}
+{{- if and $v.cgroup.autoMount.enabled (hasPrefix "/sys/" $v.cgroup.hostRoot) -}}
+  {{- fail (printf "cgroup.hostRoot=%s cannot be used with cgroup.autoMount.enabled=true: a mount there would hide the node's own. Set cgroup.autoMount.enabled=false if nodes have cgroup v2 at that place, or leave cgroup.hostRoot at /run/cilium/cgroupv2." $v.cgroup.hostRoot) -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,8 +1,39 @@
 {{/* Init containers of the agent's pod. The image holds a shell (busybox) for them, see README.md. */}}
 {{- define "cilium.agent.initContainers" -}}
 {{- $v := .Values -}}
+{{- if and (include "cilium.kubeProxyReplacement" .) $v.cgroup.autoMount.enabled }}
+# Privileged, and ends: shows the node's cgroup v2 hierarchy at a place of our own.
+- name: mount-cgroup
+  image: {{ include "cilium.image" (list . $v.image) | quote }}
+  imagePullPolicy: {{ $v.image.pullPolicy }}
+  command:
+    - sh
+    - -ec
+    - |
+      root={{ $v.cgroup.hostRoot }}
+      is_cgroup2() { grep -q " $1 cgroup2 " /proc/mounts; }
+      if is_cgroup2 "$root"; then exit; fi
+      # The mount that the node has: another one would reset the hierarchy's options (nsdelegate, memory_recursiveprot).
+      for dir in /host/sys/fs/cgroup /host/sys/fs/cgroup/unified; do
+        if is_cgroup2 "$dir"; then exec mount -o bind "$dir" "$root"; fi
+      done
+      exec mount -t cgroup2 cgroup2 "$root"
+  securityContext:
+    privileged: true
+  terminationMessagePolicy: FallbackToLogsOnError
+  {{- with default $v.initResources $v.cgroup.autoMount.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: cilium-cgroup
+      mountPath: {{ $v.cgroup.hostRoot }}
+      mountPropagation: Bidirectional
+    - name: host-sys-fs-cgroup
+      mountPath: /host/sys/fs/cgroup
+{{- end }}
 {{- if and $v.bpf.autoMount.enabled (not $v.securityContext.privileged) }}
-# The only privileged container: mounts the BPF file system on a node that has none, and ends.
+# Privileged, and ends: mounts the BPF file system on a node that has none.
 - name: mount-bpf-fs
   image: {{ include "cilium.image" (list . $v.image) | quote }}
   imagePullPolicy: {{ $v.image.pullPolicy }}
@@ -71,6 +102,18 @@
   hostPath:
     path: /var/run/netns
     type: DirectoryOrCreate
+{{- if include "cilium.kubeProxyReplacement" . }}
+- name: cilium-cgroup
+  hostPath:
+    path: {{ $v.cgroup.hostRoot }}
+    type: {{ $v.cgroup.autoMount.enabled | ternary "DirectoryOrCreate" "Directory" }}
+{{- if $v.cgroup.autoMount.enabled }}
+- name: host-sys-fs-cgroup
+  hostPath:
+    path: /sys/fs/cgroup
+    type: Directory
+{{- end }}
+{{- end }}
 {{- if $v.cni.install }}
 - name: cni-path
   hostPath:
