@@ -43,8 +43,24 @@ pub(crate) struct Balancing {
     /// The node's cgroup v2 hierarchy, to attach to.
     pub cgroup_root: PathBuf,
     /// Entries of each service table, if they were set.
-    #[allow(dead_code, reason = "read where the maps are made")]
     pub map_max: Option<u32>,
+}
+
+impl Balancing {
+    /// Tables of the kernel that are to have other sizes than by default. [`Settings`] knows of them where it must.
+    #[allow(dead_code, reason = "asked where the maps are made")]
+    pub(crate) fn table_sizes(&self) -> impl Iterator<Item = (String, u32)> {
+        let tables = [
+            abi::maps::FRONTENDS,
+            abi::maps::BACKENDS,
+            abi::maps::MEMBERS,
+            abi::maps::MAGLEV,
+            abi::maps::AFFINITY,
+            abi::maps::SOURCE_RANGES,
+        ];
+        let max = self.map_max;
+        tables.into_iter().filter_map(move |table| Some((table.to_owned(), max?)))
+    }
 }
 
 /// The load balancer's options; `None` if services stay with kube-proxy.

@@ -140,6 +140,10 @@ fn options_of_the_load_balancer_arrive() {
     assert!(settings.external_cluster_ip && settings.source_ranges_all_types && settings.topology);
     assert_eq!(settings.node_port_range, 20_000..=20_010);
     assert_eq!((settings.backend_slots, settings.maglev_slots), (2048, 2048));
+    assert!(balancing(&[]).table_sizes().next().is_none());
+    let sizes: std::collections::BTreeMap<_, _> =
+        balancing(&[("bpf-lb-map-max", "2048")]).table_sizes().collect();
+    assert_eq!((sizes.len(), sizes[abi::maps::BACKENDS], sizes[abi::maps::MAGLEV]), (6, 2048, 2048));
 }
 
 #[test]
