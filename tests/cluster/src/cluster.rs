@@ -79,7 +79,8 @@ impl Cluster {
         cluster.lab(&["down"]).context("removing what an earlier run left")?;
         let mut up = cluster.command(&["up", "--no-dns"]);
         up.args(machines);
-        for value in values {
+        // These labs have no kube-proxy.
+        for value in ["kubeProxyReplacement=true"].iter().chain(values) {
             up.args(["--set", value]);
         }
         let status = up.status().context("starting the lab")?;
