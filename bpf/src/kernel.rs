@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use datapath::packet::{IPV6, Packet};
-use datapath::{Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Table, Tables, TunnelKey, Verdict, Work, parts};
+use datapath::{Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
 use crate::tables::shared_tables;
@@ -20,6 +20,8 @@ use crate::tables::shared_tables;
 /// Furthest offset that is read directly: no header this datapath looks at lies beyond.
 const FURTHEST: usize = 512;
 const PSEUDO_HEADER: u64 = 0x10;
+/// `BPF_ADJ_ROOM_NET`.
+const ROOM_BEHIND_IP: u32 = 0;
 /// `BPF_ADJ_ROOM_MAC`.
 const ROOM_BEHIND_LINK: u32 = 1;
 const AVAILABLE_DATA: u64 = 0;
@@ -244,6 +246,8 @@ parts! {
     ax_refuse = Refuse,
     ax_reset = Reset,
     ax_unreachable = Unreachable,
+    ax_add_service = AddService,
+    ax_learn_service = LearnService,
     ax_forward = Forward,
     ax_emit = Emit,
     ax_passed = Passed,
@@ -331,9 +335,13 @@ impl Env for Kernel {
         if done == 0 { Ok(()) } else { Err(DropReason::WriteError) }
     }
     #[inline(always)]
-    fn make_room(&mut self, length: u32) -> Result<(), DropReason> {
+    fn make_room(&mut self, length: u32, room: Room) -> Result<(), DropReason> {
+        let mode = match room {
+            Room::BehindLink => ROOM_BEHIND_LINK,
+            Room::BehindIp => ROOM_BEHIND_IP,
+        };
         // SAFETY: plain numbers; the helper checks them.
-        let done = unsafe { helpers::bpf_skb_adjust_room(self.skb(), length as i32, ROOM_BEHIND_LINK, 0) };
+        let done = unsafe { helpers::bpf_skb_adjust_room(self.skb(), length as i32, mode, 0) };
         if done == 0 { Ok(()) } else { Err(DropReason::WriteError) }
     }
 

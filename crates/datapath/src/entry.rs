@@ -8,7 +8,7 @@ use abi::{DropReason, End, Flow, TraceReason, config, identity, mark};
 use crate::conntrack::{related, starter, update};
 use crate::deliver::{oversized, send};
 use crate::env::{Action, Env, Table};
-use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, LAST_HOP, Packet, frame, protocol, tcp};
+use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, L3, LAST_HOP, Packet, frame, protocol, tcp};
 use crate::parts::Part;
 use crate::side::{Side, ipcache, masqueraded, world};
 use crate::trace::dropped;
@@ -325,12 +325,20 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     if answer {
         // Brought home, it is like any other.
         work.served = 0;
+    } else if env.config().features & config::DSR != 0 && has_options(&work.packet) {
+        env.part(Part::LearnService, work)?;
     }
     env.part(Part::Receiver, work)?;
     if work.receiver.end.go != GO_POD {
         return Err(DropReason::EndpointNotReady);
     }
     slow(env, work)
+}
+
+/// Whether something stands between the IP header and the transport's.
+#[inline(always)]
+fn has_options(packet: &Packet) -> bool {
+    packet.l4 != L3 + if packet.is(IPV6) { 40 } else { 20 }
 }
 
 /// Fills in the sender of a packet that came from a native device, by the address it came with.

@@ -203,8 +203,8 @@ pub trait Env: Tables {
 
     /// Makes the frame end after `length` bytes, which it has.
     fn cut(&mut self, length: u32) -> Result<(), DropReason>;
-    /// Makes room for `length` bytes between the Ethernet header and what follows. What is in it is undefined.
-    fn make_room(&mut self, length: u32) -> Result<(), DropReason>;
+    /// Makes room for `length` bytes. What is in it is undefined.
+    fn make_room(&mut self, length: u32, room: Room) -> Result<(), DropReason>;
 
     /// Interface the program runs on.
     fn ifindex(&self) -> u32;
@@ -259,6 +259,15 @@ pub trait Env: Tables {
     fn emit(&mut self, event: &mut Event);
     /// Counts a packet: `reason` 0 = forwarded.
     fn count(&mut self, reason: u8, egress: bool);
+}
+
+/// Where room is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Between the Ethernet header and what follows.
+    BehindLink,
+    /// Behind the IP header without options or extension headers.
+    BehindIp,
 }
 
 /// How a transport checksum changes, see [`Env::fix_l4`].

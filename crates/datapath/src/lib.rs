@@ -8,6 +8,7 @@
 
 pub mod conntrack;
 pub mod deliver;
+mod dsr;
 pub mod entry;
 pub mod env;
 pub mod nat;
@@ -26,7 +27,7 @@ pub mod work;
 
 pub use entry::{host_egress, netdev_egress, netdev_ingress, overlay_ingress, pod_egress};
 pub use env::{
-    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Socket, Table, Tables, TunnelKey, Verdict,
+    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Room, Socket, Table, Tables, TunnelKey, Verdict,
 };
 pub use parts::Part;
 pub use work::Work;

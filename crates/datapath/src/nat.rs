@@ -4,7 +4,7 @@
 //! and move to the table that never evicts when the server answers, so that a flood of openings evicts only openings.
 
 use abi::flow::{CLOSING_LIFETIME, HALF_OPEN_LIFETIME, OTHER_LIFETIME, TCP_LIFETIME};
-use abi::nat::{ANSWERED, BACK, CLOSED, ENDED, OUT, PORT_TRIES, RENEW_AFTER, TRACKED_ONLY};
+use abi::nat::{ANSWERED, BACK, CLOSED, DIRECT, ENDED, OUT, PORT_TRIES, RENEW_AFTER, TRACKED_ONLY};
 use abi::{Addr, DropReason, NatKey, NatValue};
 
 use crate::env::{Env, NatRef, Table};
@@ -59,6 +59,10 @@ pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64)
     if work.packet.protocol == protocol::TCP && work.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         entry.flags |= if work.packet.tcp & tcp::RST != 0 { ENDED } else { CLOSED };
         news = true;
+    }
+    // The answers to a direct connection pass this node by: that the client goes on shows that they come.
+    if entry.flags & DIRECT != 0 && !work.packet.is_syn() {
+        entry.flags |= ANSWERED;
     }
     work.nat = *entry;
     let due = now + lifetime(&work.nat, work.packet.protocol) - RENEW_AFTER;

@@ -4,7 +4,7 @@ use abi::DropReason;
 
 use crate::env::Env;
 use crate::work::Work;
-use crate::{conntrack, entry, nat, neighbour, packet, refuse, rewrite, service, trace};
+use crate::{conntrack, dsr, entry, nat, neighbour, packet, refuse, rewrite, service, trace};
 
 /// A part of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,10 @@ pub enum Part {
     Reset,
     /// By an ICMP error.
     Unreachable,
+    /// Tell the backend's node under which address to answer.
+    AddService,
+    /// Learn it from another node.
+    LearnService,
     /// Send on what this node translated for others.
     Forward,
     /// Report `work.event`.
@@ -107,6 +111,8 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::Refuse => refuse::refuse(env, work),
         Part::Reset => refuse::reset(env, work),
         Part::Unreachable => refuse::unreachable(env, work),
+        Part::AddService => dsr::add(env, work),
+        Part::LearnService => dsr::learn(env, work),
         Part::Forward => entry::forward(env, work),
         Part::Emit => {
             env.emit(&mut work.event);

@@ -2,7 +2,7 @@
 
 use abi::{DropReason, mark};
 
-use crate::env::{Action, Checksum, Env};
+use crate::env::{Action, Checksum, Env, Room};
 use crate::packet::{FRAGMENT, IPV6, L3, Packet, protocol, tcp};
 use crate::parts::Part;
 use crate::work::Work;
@@ -36,7 +36,7 @@ pub(crate) fn unreachable<E: Env>(env: &mut E, work: &mut Work) -> Result<(), Dr
         return Err(DropReason::NoBackend);
     }
     env.cut(L3 + header + 8)?;
-    env.make_room(header + 8)?;
+    env.make_room(header + 8, Room::BehindLink)?;
     let Packet { source, destination, .. } = work.packet;
     if v6 {
         env.set_u32(L3, 0x6000_0000_u32.to_be())?;

@@ -1,9 +1,10 @@
 //! Services: which backend a client gets, for packets and for sockets alike.
 
 use abi::service::{
-    CLUSTER_IP, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
+    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
     SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
+use abi::nat::DIRECT;
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
     Addr, Affinity, AffinityKey, Backend, DropReason, Frontend, FrontendKey, MemberKey, NatValue, Range,
@@ -189,7 +190,11 @@ pub fn serve<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if work.step == Step::Allocate as u32 {
         env.part(Part::Allocate, work)?;
     }
-    if work.served != 0 { env.part(Part::Translate, work) } else { Ok(()) }
+    if work.served == 0 {
+        return Ok(());
+    }
+    env.part(Part::Translate, work)?;
+    if work.nat.flags & DIRECT != 0 { env.part(Part::AddService, work) } else { Ok(()) }
 }
 
 /// What is to be done next for a packet to a service.
@@ -314,7 +319,10 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if work.inside != 0 && work.nat.destination.same(&work.packet.source) {
         work.nat.source = if v6 { cfg.loopback_v6 } else { cfg.loopback_v4 };
     } else if work.inside == 0 && !here {
-        taken = true;
+        // With the client's own address if the backend's node answers it directly.
+        let direct = work.frontend.flags & DSR != 0 && work.packet.protocol != protocol::SCTP;
+        work.nat.flags = if direct { DIRECT } else { 0 };
+        taken = !direct;
     }
     if !taken {
         // Two frontends may lead one client's port to one backend; then the answers need another name.

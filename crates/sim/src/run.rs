@@ -7,7 +7,7 @@ use abi::{
 };
 use datapath::packet::{L3, Packet};
 use datapath::{
-    Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Table, Tables, TunnelKey, Verdict, Work, parts,
+    Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts,
 };
 
 use crate::node::Node;
@@ -180,8 +180,9 @@ impl Env for World<'_> {
         self.sent.frame.truncate(length as usize);
         Ok(())
     }
-    fn make_room(&mut self, length: u32) -> Result<(), DropReason> {
-        let at = L3 as usize;
+    fn make_room(&mut self, length: u32, room: Room) -> Result<(), DropReason> {
+        let header = if self.bytes(12) == Some([0x86, 0xdd]) { 40 } else { 20 };
+        let at = L3 as usize + if room == Room::BehindIp { header } else { 0 };
         self.sent.frame.splice(at..at, std::iter::repeat_n(0, length as usize));
         Ok(())
     }
@@ -299,6 +300,14 @@ impl Env for World<'_> {
 
     fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32 {
         let to = packet.destination;
+        // As `rt6_need_strict` in the kernel: these never leave their link.
+        let stays = |addr: &Addr| {
+            let words = addr.words.map(u32::from_be);
+            words[0] >> 22 == 0xfe80 >> 6 || words[0] >> 24 == 0xff || words == [0, 0, 0, 1]
+        };
+        if stays(&packet.source) || stays(&to) {
+            return ROUTE_STACK;
+        }
         let around = self.node.routes.iter().filter(|route| to.within(&route.base, route.len));
         let Some(route) = around.max_by_key(|route| route.len) else { return ROUTE_STACK };
         *gateway = if route.gateway.is_unspecified() { to } else { route.gateway };

@@ -9,6 +9,7 @@ mod manifests;
 mod report;
 mod restart;
 mod rules;
+mod services;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
@@ -38,6 +39,14 @@ enum What {
         /// Only these
         #[arg(value_enum)]
         parts: Vec<faults::Part>,
+    },
+    /// Every type of service from every client
+    Services,
+    /// Replace the backends of a service again and again under load
+    Roll {
+        /// How often
+        #[arg(long, default_value_t = 200)]
+        times: u32,
     },
     /// Kill the agent at random moments under open connections, new connections and a denied canary
     Kill {
@@ -75,6 +84,19 @@ fn main() -> Result<()> {
             if parts.is_empty() || parts.contains(&faults::Part::Pool) {
                 faults::exhausted_pool(&mut report)?;
             }
+        }
+        What::Services => {
+            for routing in [Routing::Native, Routing::Tunnel] {
+                let cluster = Cluster::up("services", routing)?;
+                cluster.apply(&[manifests::namespace()])?;
+                services::run(&cluster, &mut report)?;
+            }
+        }
+        What::Roll { times } => {
+            let cluster = Cluster::up("roll", Routing::Native)?;
+            cluster.apply(&[manifests::namespace()])?;
+            services::run(&cluster, &mut report)?;
+            services::roll(&cluster, times, &mut report)?;
         }
         What::Kill { times } => {
             let cluster = Cluster::up("kill", Routing::Native)?;

@@ -58,7 +58,8 @@ fn node_config(tunnel: bool) -> NodeConfig {
         | config::MASQUERADE_V6
         | config::SOURCE_CHECK
         | config::RECORD_VERDICT
-        | config::SERVICES;
+        | config::SERVICES
+        | config::DSR;
     if tunnel {
         features |= config::TUNNEL;
     }

@@ -1,5 +1,6 @@
 use abi::service::{
-    CLUSTER_IP, EXTERNAL_DROP, INTERNAL_DROP, MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES, WILDCARD_V4,
+    CLUSTER_IP, DSR, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES,
+    WILDCARD_V4,
 };
 use abi::{Addr, Backend, DropReason, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey, config};
 use datapath::packet::{protocol, tcp};
@@ -7,7 +8,7 @@ use datapath::socket::Answer;
 use datapath::{Action, packet};
 
 use super::world::*;
-use crate::frame::checksum;
+use crate::frame::{Spec, checksum};
 use crate::{Call, Node, Outcome, Program, Sent, run, socket_connect, socket_told};
 
 const VIP: &str = "10.96.0.10";
@@ -130,6 +131,71 @@ fn a_client_outside_reaches_a_pod_of_another_node_through_this_one() {
         went_as(&out, Action::Neighbour, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:40000"));
         assert_eq!((node.nat.len(), node.nat_half_open.len()), (2, 0));
     }
+}
+
+/// A frame as a pair of nodes sees it, without its link addresses.
+fn direct(v6: bool) {
+    let (client, remote, vip) = if v6 {
+        ("fd00:31::100", "fd00:10:244:2::20", "fd00:96::10")
+    } else {
+        (CLIENT, REMOTE, VIP)
+    };
+    let mut node = balancing(false);
+    serve(&mut node, &[remote]);
+    let key = frontend_key(addr(vip), 80);
+    let row = Frontend { flags: LOAD_BALANCER | DSR, ..*node.frontends.get(&frontend_key(addr(VIP), 80)).expect("row") };
+    node.frontends.insert(key, row);
+    let wire = |node: &mut Node, frame: Vec<u8>| {
+        run(node, Program::NetdevIngress, Sent { frame, ifindex: ETH0, ..Sent::default() })
+    };
+    let opening = crate::frame::build(&syn(client, vip, 4000, 80));
+    let out = wire(&mut node, opening);
+    assert_eq!(went(&out), Action::Neighbour);
+    // The backend's node.
+    let mut other = balancing(false);
+    other.config.features |= config::DSR;
+    serve(&mut other, &[remote]);
+    other.frontends.insert(key, row);
+    let pod = abi::PodFacts { v4: addr(REMOTE), v6: addr("fd00:10:244:2::20"), ..other.pods[&B] };
+    other.attach(B, pod);
+    let out = wire(&mut other, out.frame);
+    assert_eq!((went(&out), verdict(&out).ifindex), (Action::Pod, B));
+    let out = from_pod(&mut other, B, &Spec { source_mac: mac(0x0b), ..syn_ack(remote, client, 8080, 4000) });
+    assert_eq!(went(&out), Action::Neighbour);
+    let expected = crate::frame::build(&Spec { source_mac: mac(0x0b), hops: 63, ..syn_ack(vip, client, 80, 4000) });
+    let addresses = if v6 { 22..54 } else { 26..34 };
+    let ports = addresses.end..addresses.end + 4;
+    assert_eq!(out.frame[addresses.clone()], expected[addresses], "the service answers");
+    assert_eq!(out.frame[ports.clone()], expected[ports]);
+    // What follows carries no option, also long after.
+    for pause in [1000, 3_000_000_000_000] {
+        let later = crate::frame::build(&ack(client, vip, 4000, 80));
+        let length = later.len();
+        let out = wire(&mut node, later);
+        assert_eq!((went(&out), out.frame.len()), (Action::Neighbour, length));
+        node.now += pause;
+    }
+}
+
+#[test]
+fn a_backend_elsewhere_answers_the_client_directly() {
+    direct(false);
+    direct(true);
+}
+
+#[test]
+fn who_adds_an_option_by_itself_speaks_for_no_service() {
+    let mut node = balancing(false);
+    node.config.features |= config::DSR;
+    serve(&mut node, &[REMOTE]);
+    let mut frame = crate::frame::build(&syn(CLIENT, LOCAL, 4000, 8080));
+    frame[14] = 0x47;
+    frame.splice(34..34, [0x9a, 8, 80, 0, 10, 0, 96, 10]);
+    frame[17] += 8;
+    run(&mut node, Program::NetdevIngress, Sent { frame, ifindex: ETH0, ..Sent::default() });
+    assert!(node.nat_half_open.is_empty(), "the pod is no backend of that service");
+    let out = from_pod(&mut node, B, &syn_ack(LOCAL, CLIENT, 8080, 4000));
+    assert_eq!(out.frame[26..30], [10, 244, 1, 11]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Services of the node, equal in both worlds.
 
 use abi::service::{
-    CLUSTER_IP, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MAGLEV_SIZE, MEMBER_ACTIVE, NODE_PORT,
+    CLUSTER_IP, DSR, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MAGLEV_SIZE, MEMBER_ACTIVE, NODE_PORT,
     SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::{Backend, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey};
@@ -60,6 +60,8 @@ impl Pair {
                             SOURCE_RANGES,
                             SOURCE_RANGES | SOURCE_RANGES_DENY,
                             EXTERNAL_DROP,
+                            DSR,
+                            DSR,
                         ]);
                     let row = Frontend { service, flags, external: range, internal: range, affinity };
                     self.frontend(FrontendKey { addr, port: u16::to_be(port), protocol, _pad: 0 }, row)?;
