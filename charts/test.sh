@@ -105,7 +105,7 @@ bad pool-of-other-family 'clusterPoolIPv4PodCIDRList/0' -- --set 'ipam.operator.
 bad bad-cidr 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.0
 bad cidr-octet 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.256/8
 bad kpr 'kubeProxyReplacement' -- --set kubeProxyReplacement=strict
-bad dsr 'loadBalancer.mode=dsr is not in this version: use snat.' -- --set kubeProxyReplacement=true,loadBalancer.mode=dsr
+bad dsr 'loadBalancer.mode=dsr cannot be used with routingMode=tunnel' -- --set kubeProxyReplacement=true,loadBalancer.mode=dsr
 bad hybrid 'loadBalancer.mode=hybrid is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.mode=hybrid
 bad xdp 'loadBalancer.acceleration=native is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.acceleration=native
 bad algorithm 'loadBalancer/algorithm' -- --set loadBalancer.algorithm=least

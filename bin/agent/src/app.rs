@@ -1,5 +1,6 @@
 //! The agent, put together. Read from top to bottom: this is the order in which a node comes up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ async fn start(
     );
 
     let object = startup::load(config, &own, &devices)?;
+    let labels = own.labels.clone();
     let mut state = startup::state(config, own, &object)?;
     let files = EndpointFiles::new(&config.paths.run_dir);
     let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;
@@ -126,7 +128,16 @@ async fn start(
 
     let mut views = watching.views;
     if let Some(balancing) = &config.balancing {
-        views.extend(serve(config, Arc::new(balancing.clone()), &object, &clients, handle.clone(), tasks, stop)?);
+        views.extend(serve(
+            config,
+            Arc::new(balancing.clone()),
+            &object,
+            &clients,
+            labels,
+            handle.clone(),
+            tasks,
+            stop,
+        )?);
     }
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
@@ -177,6 +188,7 @@ fn serve(
     balancing: Arc<Balancing>,
     object: &Arc<Object>,
     clients: &Clients,
+    labels: BTreeMap<String, String>,
     pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
@@ -189,7 +201,7 @@ fn serve(
     let (owner, handle, messages) =
         Services::adopt(Arc::clone(object), links, Arc::clone(&balancing), ready, sender)?;
     spawn(tasks, "services", Box::pin(owner.run(messages, stop.clone())));
-    let (views, futures) = services::watches(clients, &config.node_name, &balancing, &handle);
+    let (views, futures) = services::watches(clients, &config.node_name, labels, &balancing, &handle);
     for future in futures {
         spawn(tasks, "watch", future);
     }

@@ -1,5 +1,6 @@
 //! This node's own objects: read at start, written once, and the pod CIDRs waited for.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Own {
     pub node: Node,
     /// Addresses for its pods.
     pub ipam: PodAllocator,
+    /// Labels of its Node object when the agent started.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Reads this node's objects and waits for its pod CIDRs, for as long as it takes. `present` are the router addresses
@@ -50,7 +53,8 @@ pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAd
         families.iter().filter(|(on, _)| *on).filter_map(|(_, f)| ipam.router(*f)).collect();
     announce(clients, config, &kube, &underlay, &routers).await;
     let node = Node { name: config.node_name.clone(), underlay, routers, pod_cidrs };
-    Ok(Own { node, ipam })
+    let labels = kube.metadata.labels.unwrap_or_default();
+    Ok(Own { node, ipam, labels })
 }
 
 /// The node's addresses under which others reach it, of the enabled families, IPv4 first.

@@ -92,7 +92,8 @@ impl Services {
         let (handle, messages) = queue::new();
         let listed = [false; 4];
         let told = Vec::new();
-        let services = Self { balancer, tables, object, links, config, listed, primed: false, ready, removed, told };
+        let services =
+            Self { balancer, tables, object, links, config, listed, primed: false, ready, removed, told };
         Ok((services, handle, messages))
     }
 

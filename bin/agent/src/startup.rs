@@ -14,7 +14,7 @@ use netlink::Netlink;
 use policy::EnforcementMode;
 use types::LabelFilter;
 
-use crate::config::{Config, Enforcement, Routing, SocketLb};
+use crate::config::{Balancing, Config, Enforcement, Routing, SocketLb};
 use crate::devices::{Devices, HOST_DEVICE};
 use crate::node::Own;
 use crate::restore::EndpointFiles;
@@ -64,12 +64,13 @@ pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<
         format!("cannot read the kernel programs {}: are they in the image (--lib-dir)?", path.display())
     })?;
     let facts = facts(config, own, devices);
-    let sizes = BTreeMap::from([
+    let mut sizes = BTreeMap::from([
         (abi::maps::FLOWS.to_owned(), config.sizes.flows),
         (abi::maps::NAT.to_owned(), config.sizes.nat),
         (abi::maps::BACKENDS.to_owned(), config.sizes.backends(config.balancing.is_some())),
         (abi::maps::EVENTS.to_owned(), EVENT_RING),
     ]);
+    sizes.extend(config.balancing.iter().flat_map(Balancing::table_sizes));
     let options = LoadOptions { bpffs: &config.paths.bpf_root, config: &facts, sizes };
     let object = Object::load(&bytes, &options).context("the kernel programs cannot be loaded")?;
     for program in object.programs() {
@@ -91,10 +92,14 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
         (true, false) => abi::identity::WORLD_IPV6,
     };
     let balancing = config.balancing.as_ref();
-    let node_ports = balancing.map_or(1..=0, |b| b.settings.node_port_range.clone());
+    let range = balancing.map(|b| &b.settings.node_port_range);
+    // Without services no port is one of these.
+    let (first_port, last_port) = range.map_or((1, 0), |range| (*range.start(), *range.end()));
     let socket = balancing.map_or(SocketLb::Off, |b| b.socket);
     let switches = [
         (balancing.is_some(), features::SERVICES),
+        // Single services may ask for it whatever the rule is.
+        (balancing.is_some() && !config.tunnel(), features::DSR),
         (socket != SocketLb::Off, features::SOCKET_LB),
         (socket == SocketLb::Host, features::SOCKET_LB_HOST_ONLY),
         (balancing.is_some_and(|b| b.bind_protection), features::BIND_PROTECTION),
@@ -125,8 +130,8 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
             Routing::Tunnel { port } => u32::from(port),
             Routing::Native { .. } => 0,
         },
-        node_port_min: u32::from(*node_ports.start()),
-        node_port_max: u32::from(*node_ports.end()),
+        node_port_min: u32::from(first_port),
+        node_port_max: u32::from(last_port),
         loopback_v4: IpAddr::V4(LOOPBACK_V4).into(),
         loopback_v6: IpAddr::V6(LOOPBACK_V6).into(),
         host_cookie: netlink::netns_cookie().unwrap_or_default(),

@@ -87,8 +87,8 @@ Every text names the value, the reason and the cure.
 {{/* What would mean nothing with kubeProxyReplacement=false is let be, so that one value can be switched back and forth. */}}
 {{- define "cilium.validate.services" -}}
 {{- $v := .Values -}}
-{{- if ne $v.loadBalancer.mode "snat" -}}
-  {{- fail (printf "loadBalancer.mode=%s is not in this version: use snat." $v.loadBalancer.mode) -}}
+{{- if and (ne $v.loadBalancer.mode "snat") (ne $v.routingMode "native") -}}
+  {{- fail (printf "loadBalancer.mode=%s cannot be used with routingMode=%s: the backend's node learns the service's address from an IP option that the tunnel hides. Set routingMode=native or loadBalancer.mode=snat." $v.loadBalancer.mode $v.routingMode) -}}
 {{- end -}}
 {{- if ne $v.loadBalancer.acceleration "disabled" -}}
   {{- fail (printf "loadBalancer.acceleration=%s is not in this version: use disabled." $v.loadBalancer.acceleration) -}}

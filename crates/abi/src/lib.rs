@@ -31,12 +31,13 @@ pub use identity::Identity;
 pub use nat::{NatKey, NatValue};
 pub use reason::DropReason;
 pub use service::{
-    Affinity, AffinityKey, Backend, Frontend, FrontendKey, MemberKey, Range, SocketKey, SocketValue, SourceRangeKey,
+    Affinity, AffinityKey, Backend, Frontend, FrontendKey, MemberKey, Range, SocketKey, SocketValue,
+    SourceRangeKey,
 };
 pub use tables::{IpcacheEntry, PodFacts, PolicyEntry, PolicyKey, PrefixKey};
 
 /// Grows with every change to a layout or a meaning in this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Derives what both worlds need on a map type: plain copies in the kernel, padding-free byte access in user space.
 macro_rules! plain {

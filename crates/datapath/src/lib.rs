@@ -27,7 +27,8 @@ pub mod work;
 
 pub use entry::{host_egress, netdev_egress, netdev_ingress, overlay_ingress, pod_egress};
 pub use env::{
-    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Room, Socket, Table, Tables, TunnelKey, Verdict,
+    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Room, Socket, Table, Tables, TunnelKey,
+    Verdict,
 };
 pub use parts::Part;
 pub use work::Work;

@@ -1,10 +1,10 @@
 //! Services: which backend a client gets, for packets and for sockets alike.
 
+use abi::nat::DIRECT;
 use abi::service::{
     CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
     SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
-use abi::nat::DIRECT;
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
     Addr, Affinity, AffinityKey, Backend, DropReason, Frontend, FrontendKey, MemberKey, NatValue, Range,

@@ -36,8 +36,6 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 pub struct Here {
     /// Services with this label `service.kubernetes.io/service-proxy-name` are served; empty: those without it.
     pub proxy_name: Arc<str>,
-    /// The node's name.
-    pub node: Arc<str>,
     /// The node's labels.
     pub node_labels: BTreeMap<String, String>,
 }

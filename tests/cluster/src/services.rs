@@ -54,12 +54,14 @@ fn objects() -> Vec<Value> {
         let mut backend = pod(name, node, &[80]);
         backend["metadata"]["labels"] = json!({ "app": "web", "name": name });
         if i == 0 {
-            backend["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 80, "hostPort": HOST_PORT }]);
+            backend["spec"]["containers"][0]["ports"] =
+                json!([{ "containerPort": 80, "hostPort": HOST_PORT }]);
         }
         objects.push(backend);
     }
     objects.push(pod(CLIENT, "n1", &[80]));
-    let port = |node_port: u16| json!({ "name": "web", "port": 8000, "targetPort": 80, "nodePort": node_port });
+    let port =
+        |node_port: u16| json!({ "name": "web", "port": 8000, "targetPort": 80, "nodePort": node_port });
     let dns = json!({ "name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP", "nodePort": 30_053 });
     objects.push(service(
         "web",
@@ -75,7 +77,10 @@ fn objects() -> Vec<Value> {
             "ports": [port(PORTS[1])],
         }),
     ));
-    objects.push(service("web-none", &json!({ "type": "NodePort", "selector": { "app": "nobody" }, "ports": [port(PORTS[2])] })));
+    objects.push(service(
+        "web-none",
+        &json!({ "type": "NodePort", "selector": { "app": "nobody" }, "ports": [port(PORTS[2])] }),
+    ));
     objects.push(service(
         "web-sticky",
         &json!({ "selector": { "app": "web" }, "sessionAffinity": "ClientIP", "ports": [{ "port": 8000, "targetPort": 80 }] }),
@@ -119,7 +124,12 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
     for node in ["n1", "n2"] {
         let rules = "iptables-save 2>/dev/null | grep -c KUBE-SVC; nft list ruleset 2>/dev/null | grep -c kube-proxy; true";
         let seen = cluster.lab(&["exec", node, "sh", "-c", rules])?;
-        report.check("no rule of kube-proxy", node, "0 0", &seen.split_whitespace().collect::<Vec<_>>().join(" "));
+        report.check(
+            "no rule of kube-proxy",
+            node,
+            "0 0",
+            &seen.split_whitespace().collect::<Vec<_>>().join(" "),
+        );
     }
     report.flush();
     capture(cluster, report)?;
@@ -172,7 +182,12 @@ fn end(cluster: &Cluster, report: &mut Report) -> Result<()> {
         ("Local, no backend there", world, socket("172.31.0.11", PORTS[1]), SILENT),
         ("Local, no backend there", From::Machine("n2"), socket("172.31.0.11", PORTS[1]), SILENT),
     ] {
-        report.check(what, &format!("{} {to}", from.name()), expected, &ask(cluster, from, "connect", &to)?.0);
+        report.check(
+            what,
+            &format!("{} {to}", from.name()),
+            expected,
+            &ask(cluster, from, "connect", &to)?.0,
+        );
     }
     let (_, client) = ask(cluster, world, "connect", &socket("172.31.0.12", PORTS[1]))?;
     let address = client.rsplit_once(':').map_or("", |(address, _)| address);
@@ -219,12 +234,25 @@ fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let (_, seen) = finished(child)?;
     report.title(&format!("What tcpdump sees in the pod while it connects to {service}:8000"));
     report.show(&seen);
-    let backends: Vec<String> =
-        BACKENDS.iter().filter_map(|pod| cluster.addresses(pod).ok()).filter_map(|all| all.into_iter().next()).collect();
+    let backends: Vec<String> = BACKENDS
+        .iter()
+        .filter_map(|pod| cluster.addresses(pod).ok())
+        .filter_map(|all| all.into_iter().next())
+        .collect();
     let translated = seen.lines().count() > 0
         && seen.lines().all(|line| backends.iter().any(|backend| line.contains(&format!("{backend}.80"))));
-    report.check("capture inside the pod", "every packet carries a backend's address", "yes", if translated { "yes" } else { "no" });
-    report.check("capture inside the pod", "and none the service's", "yes", if seen.contains(&service) { "no" } else { "yes" });
+    report.check(
+        "capture inside the pod",
+        "every packet carries a backend's address",
+        "yes",
+        if translated { "yes" } else { "no" },
+    );
+    report.check(
+        "capture inside the pod",
+        "and none the service's",
+        "yes",
+        if seen.contains(&service) { "no" } else { "yes" },
+    );
     report.flush();
     Ok(())
 }

@@ -48,7 +48,6 @@ pub(crate) struct Balancing {
 
 impl Balancing {
     /// Tables of the kernel that are to have other sizes than by default. [`Settings`] knows of them where it must.
-    #[allow(dead_code, reason = "asked where the maps are made")]
     pub(crate) fn table_sizes(&self) -> impl Iterator<Item = (String, u32)> {
         let tables = [
             abi::maps::FRONTENDS,
@@ -143,9 +142,13 @@ fn algorithm(options: &Options) -> Result<Algorithm> {
 fn forwarding(options: &Options) -> Result<ForwardingMode> {
     match options.get("bpf-lb-mode") {
         "snat" => Ok(ForwardingMode::Snat),
-        // The one place to open once the datapath can do it; the chart's is cilium.validate.services.
-        mode @ ("dsr" | "hybrid") => bail!("--bpf-lb-mode={mode} is not in this version: use snat"),
-        other => bail!("--bpf-lb-mode={other} is unknown: use snat"),
+        mode @ ("dsr" | "hybrid") if options.get("routing-mode") != "native" => bail!(
+            "--bpf-lb-mode={mode} cannot be used with --routing-mode=tunnel: the backend's node answers the client directly, and \
+             learns the service's address from an IP option that the tunnel hides; set --routing-mode=native or --bpf-lb-mode=snat"
+        ),
+        "dsr" => Ok(ForwardingMode::Dsr),
+        "hybrid" => Ok(ForwardingMode::Hybrid),
+        other => bail!("--bpf-lb-mode={other} is unknown: use snat, dsr or hybrid"),
     }
 }
 

@@ -185,7 +185,7 @@ fn options_that_the_load_balancer_cannot_follow_are_refused() {
         (("kube-proxy-replacement", "strict"), "--kube-proxy-replacement=strict is neither true nor false"),
         (("bpf-lb-sock", "maybe"), "--bpf-lb-sock=maybe"),
         (("bpf-lb-algorithm", "least"), "--bpf-lb-algorithm=least is unknown: use random or maglev"),
-        (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr is not in this version: use snat"),
+        (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr cannot be used with --routing-mode=tunnel"),
         (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid is not in this version"),
         (("bpf-lb-mode", "nat"), "--bpf-lb-mode=nat is unknown"),
         (("bpf-lb-maglev-table-size", "65521"), "--bpf-lb-maglev-table-size=65521 is not in this version"),

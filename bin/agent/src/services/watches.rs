@@ -1,5 +1,6 @@
 //! What the balancer reads from the API server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -18,15 +19,12 @@ use crate::queue::Message;
 pub(crate) fn all(
     clients: &Clients,
     node: &str,
+    labels: BTreeMap<String, String>,
     config: &Balancing,
     handle: &Handle,
 ) -> (Vec<Watched>, Vec<BoxFuture<'static, ()>>) {
     let mut watches = (Vec::new(), Vec::new());
-    let here = read::Here {
-        proxy_name: config.proxy_name.as_str().into(),
-        node: node.into(),
-        ..read::Here::default()
-    };
+    let here = read::Here { proxy_name: config.proxy_name.as_str().into(), node_labels: labels };
     add(&mut watches, clients, handle, not_headless(), move |batch| {
         let services = |service: Service| {
             let (service, complaints) = read::service(&service, &here);

@@ -72,8 +72,7 @@ impl<'a> Reader<'a> {
     }
 
     fn forwarding(&mut self) -> Option<Forwarding> {
-        // The one place to open once the datapath can do "dsr".
-        self.word(FORWARDING, &[("snat", Forwarding::Snat)], "snat, all there is in this version")
+        self.word(FORWARDING, &[("snat", Forwarding::Snat), ("dsr", Forwarding::Dsr)], "snat or dsr")
     }
 
     fn exposed_types(&mut self) -> Option<ExposedTypes> {

@@ -20,7 +20,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn here() -> Here {
     let labels = labels(&[("service.cilium.io/node", "beefy"), ("zone", "a"), ("cores", "8"), ("old", "")]);
-    Here { node_labels: labels, node: "n1".into(), ..Here::default() }
+    Here { node_labels: labels, ..Here::default() }
 }
 
 /// What an object says, without what is as by default.

@@ -135,15 +135,15 @@ fn a_client_outside_reaches_a_pod_of_another_node_through_this_one() {
 
 /// A frame as a pair of nodes sees it, without its link addresses.
 fn direct(v6: bool) {
-    let (client, remote, vip) = if v6 {
-        ("fd00:31::100", "fd00:10:244:2::20", "fd00:96::10")
-    } else {
-        (CLIENT, REMOTE, VIP)
-    };
+    let (client, remote, vip) =
+        if v6 { ("fd00:31::100", "fd00:10:244:2::20", "fd00:96::10") } else { (CLIENT, REMOTE, VIP) };
     let mut node = balancing(false);
     serve(&mut node, &[remote]);
     let key = frontend_key(addr(vip), 80);
-    let row = Frontend { flags: LOAD_BALANCER | DSR, ..*node.frontends.get(&frontend_key(addr(VIP), 80)).expect("row") };
+    let row = Frontend {
+        flags: LOAD_BALANCER | DSR,
+        ..*node.frontends.get(&frontend_key(addr(VIP), 80)).expect("row")
+    };
     node.frontends.insert(key, row);
     let wire = |node: &mut Node, frame: Vec<u8>| {
         run(node, Program::NetdevIngress, Sent { frame, ifindex: ETH0, ..Sent::default() })
@@ -162,7 +162,8 @@ fn direct(v6: bool) {
     assert_eq!((went(&out), verdict(&out).ifindex), (Action::Pod, B));
     let out = from_pod(&mut other, B, &Spec { source_mac: mac(0x0b), ..syn_ack(remote, client, 8080, 4000) });
     assert_eq!(went(&out), Action::Neighbour);
-    let expected = crate::frame::build(&Spec { source_mac: mac(0x0b), hops: 63, ..syn_ack(vip, client, 80, 4000) });
+    let expected =
+        crate::frame::build(&Spec { source_mac: mac(0x0b), hops: 63, ..syn_ack(vip, client, 80, 4000) });
     let addresses = if v6 { 22..54 } else { 26..34 };
     let ports = addresses.end..addresses.end + 4;
     assert_eq!(out.frame[addresses.clone()], expected[addresses], "the service answers");

@@ -58,9 +58,18 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     let flood = ["flood", "--seconds", &length, "--interval", PACE, "--timeout", "1000"];
     let tool = crate::cluster::probe();
     let clients = [
-        ("a pod, ClusterIP", load(cluster.in_pod("web-client", &[&["probe"], &flood[..], &[&vip]].concat()))?),
-        ("a node, ClusterIP", load(cluster.command(&[&["exec", "n2", &tool], &flood[..], &[&vip]].concat()))?),
-        ("outside, NodePort", load(cluster.command(&[&["exec", "world", &tool], &flood[..], &[&node]].concat()))?),
+        (
+            "a pod, ClusterIP",
+            load(cluster.in_pod("web-client", &[&["probe"], &flood[..], &[&vip]].concat()))?,
+        ),
+        (
+            "a node, ClusterIP",
+            load(cluster.command(&[&["exec", "n2", &tool], &flood[..], &[&vip]].concat()))?,
+        ),
+        (
+            "outside, NodePort",
+            load(cluster.command(&[&["exec", "world", &tool], &flood[..], &[&node]].concat()))?,
+        ),
     ];
     let start = Instant::now();
     let mut done = 0;
@@ -82,7 +91,5 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
 }
 
 fn rolled(cluster: &Cluster) -> Result<()> {
-    cluster
-        .kubectl(&["rollout", "status", "-n", NAMESPACE, "deployment/rolled", "--timeout=60s"])
-        .map(drop)
+    cluster.kubectl(&["rollout", "status", "-n", NAMESPACE, "deployment/rolled", "--timeout=60s"]).map(drop)
 }
