@@ -14,7 +14,7 @@ KUBERNETES=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$ROOT/tools/kubernetes/go.mo
 KUBE_PROGRAMS="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl"
 
 # What the images of the end-to-end suite are made of.
-e2e_packages() { debian "curl netcat-openbsd bind9-dnsutils iperf bash"; }
+e2e_packages() { debian "curl wget netcat-openbsd bind9-dnsutils iperf bash dash"; }
 
 # Programs that may come from elsewhere are only installed if not in PATH.
 packages() {

@@ -30,6 +30,14 @@ lab_routes() {
     while read -r node cidr; do $LAB exec cp ip route replace "$cidr" via "$node"; done
 }
 
+# Each node in a zone of its own: some tests want three.
+lab_zones() {
+  local node
+  for node in $($LAB kubectl get nodes -o name); do
+    $LAB kubectl label --overwrite "$node" "topology.kubernetes.io/zone=zone-${node#node/}"
+  done
+}
+
 # One line for each test that ends; all else stays in the log. The name follows the result, as always with several processes.
 progress() {
   local line state=
@@ -52,7 +60,7 @@ run_suite() {
   local START=$SECONDS
   $LAB exec world "$TOOLS/ginkgo" -v --no-color --procs="${PROCS:-3}" --timeout=3h --focus="$FOCUS" ${SKIP:+--skip="$SKIP"} \
     --output-dir="$OUT" --json-report=report.json "$TOOLS/e2e.test" -- --provider=skeleton --kubectl-path="$TOOLS/kubectl" \
-    --report-dir="$OUT" --disable-log-dump < /dev/null 2>&1 | tee "$OUT/e2e.log" | progress
+    --report-dir="$OUT" --disable-log-dump --num-nodes="$($LAB kubectl get nodes -o name | wc -l)" < /dev/null 2>&1 | tee "$OUT/e2e.log" | progress
 }
 
 # Tests that FOCUS leaves out are "skipped" too, but without a word.
@@ -86,6 +94,7 @@ if ! $LAB status > /dev/null 2>&1; then
 fi
 step "images of the suite" lab_images
 step "the API server's routes to pods" lab_routes
+step "zones" lab_zones
 run_steps
 run_suite || true # the report says what it was
 summary

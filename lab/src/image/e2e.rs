@@ -14,9 +14,9 @@ use crate::run::{output, tool};
 const SUITE: &str = "e2e.test";
 /// Where in a name the images that we can make are; others need an account, or are not there on purpose.
 const PUBLIC: [&str; 2] = ["e2e-test-images/", "/pause:"];
-/// Programs with their libraries that the tests call in `agnhost` and `jessie-dnsutils`. `nc` is the one of OpenBSD, and `sh`
-/// none that would take busybox's `nc` for it.
-const PROGRAMS: [(&str, &str); 9] = [
+/// Programs of their own, with their libraries, that the tests call in a shell; all others are busybox. Some tests want the `nc`
+/// of OpenBSD; Debian's static busybox crashes as `wget`; and its `sh` would not look for either.
+const PROGRAMS: [(&str, &str); 11] = [
     ("bash", "bin/bash"),
     ("dash", "bin/sh"),
     ("curl", "usr/bin/curl"),
@@ -25,7 +25,9 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("ip", "usr/bin/ip"),
     ("iperf", "usr/bin/iperf"),
     ("nc.openbsd", "usr/bin/nc"),
+    ("nslookup", "usr/bin/nslookup"),
     ("ss", "usr/bin/ss"),
+    ("wget", "usr/bin/wget"),
 ];
 const TEXTS: [(&str, &str); 4] = [
     (
@@ -48,9 +50,9 @@ pub(crate) fn images() -> Result<Vec<Image>> {
     let applets = output(Command::new(&busybox).arg("--list"))?;
     let programs = programs()?;
     let tools = Image {
-        files: programs.clone().into_iter().chain([("bin/busybox".to_owned(), busybox.clone())]).collect(),
         texts: TEXTS.to_vec(),
         links: links(&applets, &programs),
+        files: programs.into_iter().chain([("bin/busybox".to_owned(), busybox)]).collect(),
         ..Image::default()
     };
     let mut agnhost = Image {
@@ -79,14 +81,7 @@ pub(crate) fn images() -> Result<Vec<Image>> {
             ..agnhost.clone()
         },
         agnhost,
-        Image {
-            names: named(&asked, &["busybox"]),
-            file: "e2e-busybox.tar",
-            files: vec![("bin/busybox".into(), busybox)],
-            links: links(&applets, &BTreeMap::new()),
-            command: vec!["sh"],
-            ..tools
-        },
+        Image { names: named(&asked, &["busybox"]), file: "e2e-busybox.tar", command: vec!["sh"], ..tools },
         Image {
             names: named(&asked, &["pause"]),
             file: "e2e-pause.tar",
