@@ -66,7 +66,8 @@ impl Balancer {
 
     /// A balancer over the tables of an earlier run. Nothing found is removed or overwritten before the first
     /// [`Balancer::settle`], so that must wait until all objects were listed; then what equals the wish stays untouched,
-    /// and what nobody wants goes. Numbers of service ports stay.
+    /// and what nobody wants goes. Numbers of service ports stay. Slots that the earlier run let go in its last second
+    /// count as free: starting takes longer than a packet.
     pub fn adopt(settings: Settings, found: &Found) -> Self {
         let mut sets = Sets::new(settings.backend_slots, settings.maglev_slots, settings.maglev_seed);
         let mut rows = Rows::default();

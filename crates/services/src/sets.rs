@@ -60,7 +60,7 @@ pub(crate) struct Writes {
 
 #[derive(Debug)]
 struct Set {
-    /// What lies in the slots; less than `length` if it could not be read, and then it is shared with nobody.
+    /// What lies in the slots; nothing if it could not be read, and then it is shared with nobody.
     backends: Arc<[Backend]>,
     length: u32,
     usage: Usage,
@@ -200,8 +200,8 @@ impl Sets {
         })
     }
 
-    /// Takes over slots that the kernel uses. `content` is `None` where it is not to be shared: unreadable, not in order,
-    /// or ranges that overlap. `false`: there are no such slots.
+    /// Takes over slots that the kernel uses, and what lies in them, if that could be read. `false`: there are no such
+    /// slots.
     pub(crate) fn adopt(&mut self, start: u32, length: u32, content: Option<Arc<[Backend]>>) -> bool {
         // What reaches beyond the end leads nowhere there, but its slots before the end are named all the same.
         let fitting = length.min(self.backend_slots.saturating_sub(start));

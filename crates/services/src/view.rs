@@ -11,7 +11,7 @@ use crate::candidates::{gather, is_leaving};
 use crate::claims::{Claim, PortRef};
 use crate::compile;
 use crate::health::Health;
-use crate::model::{Endpoint, ObjectName, Owner, Protocol};
+use crate::model::{Endpoint, ObjectName, Owner, Protocol, Service};
 use crate::problem::Problem;
 use crate::sets::{Choice, in_order};
 use crate::update::{Tables, member_key, range_key};
@@ -150,6 +150,11 @@ impl Balancer {
     /// The services about which load balancers ask this node, as of the last settle.
     pub fn health(&self) -> impl Iterator<Item = &Health> {
         self.health.values()
+    }
+
+    /// A service as the API has it.
+    pub fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.services.get(name)?.service.as_ref()
     }
 
     /// The service with this frontend, for naming the ends of flows.

@@ -140,6 +140,23 @@ fn numbers_follow_port_names() {
     assert!(harness.kernel.members.keys().all(|key| key.service == 2));
 }
 
+/// Numbers come back, but late: old connections and bound clients know them for a while.
+#[test]
+fn numbers_are_used_again() {
+    let mut harness = harness("");
+    let mut numbers = Vec::new();
+    for _ in 0..2500 {
+        harness.run("service default/web 10.96.0.1\n port http 80/TCP");
+        numbers.extend(harness.balancer.services().iter().map(|view| view.number));
+        harness.run("remove service default/web");
+    }
+    let most = numbers.iter().max().unwrap();
+    assert!((1000..1100).contains(most), "{most}");
+    for window in numbers.windows(1000) {
+        assert!(!window[1..].contains(&window[0]));
+    }
+}
+
 #[test]
 fn the_dead_end_goes_with_the_last_port() {
     let mut harness = harness(

@@ -149,6 +149,32 @@ fn another_algorithm() {
     assert_eq!(after.kernel.maglev.len(), 0);
 }
 
+/// A table that is not ours to keep is not kept either while there is no room for the backends that are wanted.
+#[test]
+fn another_seed_and_no_room() {
+    let small = |maglev_seed| Settings { backend_slots: 3, maglev_seed, ..settings() };
+    let script = "
+        service default/web 10.96.0.1 kind=NodePort expose=NodePort
+          port http 80/TCP node=30080
+        slice default/web-1 of=web
+          port http 8080/TCP
+          endpoint 10.0.0.1
+          endpoint 10.0.0.2";
+    let mut harness = Harness::new(small(1));
+    harness.run(script);
+    let row = |backends: &str, maglev: &str| format!("in={backends} out={maglev}{backends}");
+    assert!(harness.kernel.text().contains(&row("10.0.0.1:8080,10.0.0.2:8080", "maglev:")));
+    harness.kernel.is_short = true;
+    let (mut after, _) = restart(harness, small(2), &script.replace("10.0.0.2", "10.0.0.3"));
+    assert!(after.kernel.text().contains(&row("10.0.0.1:8080,10.0.0.2:8080", "")), "{}", after.kernel.text());
+    assert_eq!(after.balancer.problems().len(), 1);
+    after.settle();
+    assert_eq!(after.kernel.maglev.len(), 0);
+    after.run("remove slice default/web-1\nsettle");
+    after.run(script);
+    assert!(after.kernel.text().contains(&row("10.0.0.1:8080,10.0.0.2:8080", "maglev:")));
+}
+
 /// An agent that was killed in the middle of an update leaves any prefix of its writes.
 #[test]
 fn killed_while_writing() {
