@@ -1,6 +1,6 @@
 //! What the agent says on its unix socket: the JSON types, the paths, and a small blocking client.
 //!
-//! The shapes that people and scripts read (`status`, `endpoint list`, `identity list`, `policy get`) carry the JSON keys
+//! The shapes that people and scripts read (`status`, `service list`, `endpoint list`, `identity list`, `policy get`) carry the JSON keys
 //! of Cilium 1.19. The calls of the network plugin and the tables of the kernel are private to this project.
 //! Numbers, addresses and texts are as a reader expects them: ports in host order, addresses as text.
 //!
@@ -20,11 +20,13 @@ pub mod endpoint;
 pub mod error;
 mod http;
 pub mod identity;
+pub mod lb;
 mod mac;
 pub mod monitor;
 pub mod node;
 pub mod paths;
 pub mod policy;
+pub mod service;
 pub mod status;
 
 pub use client::Client;

@@ -42,6 +42,11 @@ pub const IPS: &str = "/v1/ip";
 /// GET → `Vec<`[`crate::node::Node`]`>`.
 pub const NODES: &str = "/v1/node";
 
+/// GET → `Vec<`[`crate::service::Service`]`>`, sorted by number; none if kube-proxy serves the services.
+pub const SERVICES: &str = "/v1/service";
+/// GET → one [`crate::service::Service`].
+pub const SERVICE: &str = "/v1/service/{id}";
+
 /// GET → `Vec<`[`crate::bpf::IpcacheEntry`]`>`.
 pub const BPF_IPCACHE: &str = "/v1/bpf/ipcache";
 /// GET → `Vec<`[`crate::bpf::CtEntry`]`>`.
@@ -54,6 +59,16 @@ pub const BPF_POLICY: &str = "/v1/bpf/policy/{id}";
 pub const BPF_METRICS: &str = "/v1/bpf/metrics";
 /// GET → `Vec<`[`crate::bpf::LocalEndpoint`]`>`.
 pub const BPF_ENDPOINTS: &str = "/v1/bpf/endpoint";
+/// GET → [`crate::lb::Tables`].
+pub const BPF_LB: &str = "/v1/bpf/lb";
+/// GET → `Vec<`[`crate::lb::Maglev`]`>`.
+pub const BPF_MAGLEV: &str = "/v1/bpf/maglev";
+/// GET → `Vec<u16>`, the rows of one table.
+pub const BPF_MAGLEV_TABLE: &str = "/v1/bpf/maglev/{table}";
+/// GET → `Vec<`[`crate::lb::NatEntry`]`>`.
+pub const BPF_NAT: &str = "/v1/bpf/nat";
+/// GET → `Vec<`[`crate::lb::SocketEntry`]`>`.
+pub const BPF_SOCKETS: &str = "/v1/bpf/socknat";
 /// GET, query as [`crate::monitor::Query`] → a stream without end of [`crate::monitor::Event`], one a line.
 pub const MONITOR: &str = "/v1/monitor";
 
@@ -76,6 +91,16 @@ pub fn identity(id: u32) -> String {
 /// GET this for the policy table of one endpoint.
 pub fn bpf_policy(endpoint: u16) -> String {
     format!("{BPF_POLICIES}/{endpoint}")
+}
+
+/// GET this for one frontend.
+pub fn service(id: u32) -> String {
+    format!("{SERVICES}/{id}")
+}
+
+/// GET this for the rows of one Maglev table.
+pub fn bpf_maglev(table: u32) -> String {
+    format!("{BPF_MAGLEV}/{table}")
 }
 
 /// Percent-encodes what may not stand in one segment of a path or one value of a query (RFC 3986 §2.3).
