@@ -2,9 +2,13 @@
 
 mod bpf;
 mod cni;
+mod devices;
 mod endpoints;
+mod lb;
 mod monitor;
 mod policy;
+mod proxy_replacement;
+mod services;
 mod status;
 mod trace;
 
@@ -32,6 +36,8 @@ use crate::tasks::events::Monitors;
 pub(crate) struct Context {
     /// The way to the owner.
     pub handle: Handle,
+    /// The way to what answers for services; `None`: kube-proxy does.
+    pub services: Option<crate::services::Handle>,
     /// The configuration.
     pub config: Arc<Config>,
     /// What does not change about this node.
@@ -107,12 +113,19 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::POLICY_TRACE, post(trace::answer))
         .route(paths::IPS, get(endpoints::ips))
         .route(paths::NODES, get(endpoints::nodes))
+        .route(paths::SERVICES, get(services::list))
+        .route(paths::SERVICE, get(services::one))
         .route(paths::BPF_IPCACHE, get(bpf::ipcache))
         .route(paths::BPF_CT, get(bpf::connections))
         .route(paths::BPF_POLICIES, get(bpf::policies))
         .route(paths::BPF_POLICY, get(bpf::policy))
         .route(paths::BPF_METRICS, get(bpf::metrics))
         .route(paths::BPF_ENDPOINTS, get(bpf::endpoints))
+        .route(paths::BPF_LB, get(lb::tables))
+        .route(paths::BPF_MAGLEV, get(lb::maglev))
+        .route(paths::BPF_MAGLEV_TABLE, get(lb::maglev_table))
+        .route(paths::BPF_NAT, get(lb::nat))
+        .route(paths::BPF_SOCKETS, get(lb::sockets))
         .route(paths::MONITOR, get(monitor::stream))
         .with_state(context)
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{self, Context as ApiContext};
-use crate::config::{Balancing, Config};
+use crate::config::Config;
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::names::Fixed;
@@ -127,17 +127,10 @@ async fn start(
     );
 
     let mut views = watching.views;
-    if let Some(balancing) = &config.balancing {
-        views.extend(serve(
-            config,
-            Arc::new(balancing.clone()),
-            &object,
-            &clients,
-            labels,
-            handle.clone(),
-            tasks,
-            stop,
-        )?);
+    let mut services = None;
+    if let Some((of_services, way)) = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)? {
+        views.extend(of_services);
+        services = Some(way);
     }
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
@@ -163,6 +156,7 @@ async fn start(
 
     let context = ApiContext {
         handle: handle.clone(),
+        services,
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),
@@ -182,17 +176,17 @@ async fn start(
     Ok(lock)
 }
 
-/// Starts what answers for services.
+/// Starts what answers for services, unless kube-proxy does; gives its watches and the way to ask it.
 fn serve(
     config: &Config,
-    balancing: Arc<Balancing>,
     object: &Arc<Object>,
     clients: &Clients,
     labels: BTreeMap<String, String>,
     pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
-) -> Result<Vec<Watched>> {
+) -> Result<Option<(Vec<Watched>, services::Handle)>> {
+    let Some(balancing) = config.balancing.clone().map(Arc::new) else { return Ok(None) };
     let (ready, is_ready) = watch::channel(false);
     let links = CgroupLinks::new(&config.paths.bpf_root);
     let (sender, removed) = tokio::sync::mpsc::unbounded_channel();
@@ -205,10 +199,10 @@ fn serve(
     for future in futures {
         spawn(tasks, "watch", future);
     }
-    let health =
-        services::serve_health(handle, is_ready, balancing.healthz, balancing.health_check_node_port);
+    let (healthz, ports) = (balancing.healthz, balancing.health_check_node_port);
+    let health = services::serve_health(handle.clone(), is_ready, healthz, ports);
     spawn_fallible(tasks, "health checks of services", Box::pin(health));
-    Ok(views)
+    Ok(Some((views, handle)))
 }
 
 fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, ()>) {

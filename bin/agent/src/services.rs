@@ -4,6 +4,7 @@
 //! and no pod, and connections ask the two generations apart.
 
 mod health;
+mod listing;
 mod sockets;
 mod tables;
 mod watches;
@@ -24,6 +25,7 @@ use crate::queue::{self, Message};
 use tables::ServiceTables;
 
 pub(crate) use health::serve as serve_health;
+pub(crate) use listing::{LineIds, list};
 pub(crate) use sockets::run as close_sockets;
 pub(crate) use watches::all as watches;
 
@@ -57,10 +59,15 @@ pub(crate) enum Input {
 /// The way to the task.
 pub(crate) type Handle = queue::Handle<Services, Input>;
 
+/// The task's end of the way.
+type Messages = mpsc::Receiver<Message<Services, Input>>;
+
 /// The balancer, its tables in the kernel, and what has been listed.
 pub(crate) struct Services {
     /// What should be.
     pub balancer: Balancer,
+    /// Numbers by which people know frontends.
+    pub line_ids: LineIds,
     tables: ServiceTables,
     object: Arc<Object>,
     links: CgroupLinks,
@@ -86,23 +93,30 @@ impl Services {
         config: Arc<Balancing>,
         ready: watch::Sender<bool>,
         removed: mpsc::UnboundedSender<BTreeSet<(IpAddr, u16)>>,
-    ) -> Result<(Self, Handle, mpsc::Receiver<Message<Self, Input>>)> {
+    ) -> Result<(Self, Handle, Messages)> {
         let (tables, balancer) = ServiceTables::adopt(&object, &config.settings)
             .context("cannot read the services of the last run")?;
         let (handle, messages) = queue::new();
         let listed = [false; 4];
         let told = Vec::new();
-        let services =
-            Self { balancer, tables, object, links, config, listed, primed: false, ready, removed, told };
+        let services = Self {
+            balancer,
+            line_ids: LineIds::default(),
+            tables,
+            object,
+            links,
+            config,
+            listed,
+            primed: false,
+            ready,
+            removed,
+            told,
+        };
         Ok((services, handle, messages))
     }
 
     /// Runs until `stop`. What the kernel holds then stays.
-    pub(crate) async fn run(
-        mut self,
-        mut messages: mpsc::Receiver<Message<Self, Input>>,
-        stop: CancellationToken,
-    ) {
+    pub(crate) async fn run(mut self, mut messages: Messages, stop: CancellationToken) {
         loop {
             let message = tokio::select! {
                 biased;

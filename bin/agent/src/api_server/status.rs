@@ -2,9 +2,8 @@
 
 use api::node::Node;
 use api::status::{
-    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam,
-    KubeProxyReplacement, Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status,
-    Version,
+    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam, Kubernetes,
+    Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
 };
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +11,7 @@ use axum::http::StatusCode;
 use ipam::Family;
 use std::time::{Duration, Instant};
 
-use super::{Answer, Context, Refused};
+use super::{Answer, Context, Refused, devices, proxy_replacement};
 use crate::config::Config;
 use crate::owner::Owner;
 
@@ -66,6 +65,8 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     let cluster = context.fixed.cluster.clone();
     let own_name = format!("{cluster}/{}", config.node_name);
     let mut status = context.handle.ask(move |owner| of_owner(owner, &config, own_name)).await?;
+    let devices = devices::native(&context.handle).await?;
+    status.kube_proxy_replacement = Some(proxy_replacement::report(&context.config, &devices));
     status.kubernetes = Some(kubernetes(&context));
     status.cilium = Some(own(&context, &mut status));
     status.cni_file = Some(cni_file(&context.config));
@@ -125,19 +126,24 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
     let nodes: Vec<Node> = super::endpoints::node_models(owner);
     let maps = &owner.kernel.object().maps;
     let map = |name: &str, size: u32| BpfMap { name: name.to_owned(), size: u64::from(size) };
+    let mut sizes = vec![
+        map("Conntrack", maps.flows.map().spec().max_entries),
+        map("Conntrack, half open", maps.half_open.map().spec().max_entries),
+        map("NAT", maps.nat.map().spec().max_entries),
+        map("IP cache", maps.hosts.map().spec().max_entries),
+        map("Endpoint policy", maps.policies.spec().max_entries),
+        map("Endpoints", maps.pods.map().spec().max_entries),
+    ];
+    if config.balancing.is_some() {
+        sizes.extend([
+            map("Service", maps.frontends.map().spec().max_entries),
+            map("Service backend", maps.backends.map().spec().max_entries),
+            map("Sock reverse NAT", maps.sockets.map().spec().max_entries),
+        ]);
+    }
     Status {
         attach_mode: "TCX".to_owned(),
-        bpf_maps: Some(BpfMaps {
-            dynamic_size_ratio: 0.0,
-            maps: vec![
-                map("Conntrack", maps.flows.map().spec().max_entries),
-                map("Conntrack, half open", maps.half_open.map().spec().max_entries),
-                map("NAT", maps.nat.map().spec().max_entries),
-                map("IP cache", maps.hosts.map().spec().max_entries),
-                map("Endpoint policy", maps.policies.spec().max_entries),
-                map("Endpoints", maps.pods.map().spec().max_entries),
-            ],
-        }),
+        bpf_maps: Some(BpfMaps { dynamic_size_ratio: 0.0, maps: sizes }),
         // What is wrong, if anything; the caller adds what it knows.
         cilium: (!failures.is_empty()).then(|| part("Warning", failures.join("; "))),
         clock_source: Some(ClockSource { mode: "ktime".to_owned(), hertz: 0 }),
@@ -150,10 +156,6 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
             max_identity: abi::identity::CLUSTER_MAX,
         }),
         ipam: Some(ipam(owner, config)),
-        kube_proxy_replacement: Some(KubeProxyReplacement {
-            mode: "False".to_owned(),
-            ..KubeProxyReplacement::default()
-        }),
         masquerading: Some(masquerading(owner, config)),
         node_monitor: Some(NodeMonitor {
             cpus: std::thread::available_parallelism()

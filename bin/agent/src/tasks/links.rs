@@ -68,11 +68,15 @@ impl Burst {
 /// The kernel refuses to list them.
 pub(crate) fn node_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
     let addresses = netlink.addresses(None).context("cannot list the node's addresses")?;
-    let visible = |ip: &IpAddr| match ip {
+    Ok(addresses.into_iter().map(|a| a.net.addr()).filter(is_visible).collect())
+}
+
+/// Whether others can see an address.
+pub(crate) fn is_visible(ip: &IpAddr) -> bool {
+    match ip {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
-    };
-    Ok(addresses.into_iter().map(|a| a.net.addr()).filter(visible).collect())
+    }
 }
 
 /// Follows the network for ever. `subscription` was opened before the addresses were read first; `devices` are those of

@@ -1,0 +1,30 @@
+//! Services of this node.
+
+use std::net::IpAddr;
+
+use api::service::Service;
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::{Answer, Context, Refused, devices};
+
+/// Every frontend with its backends.
+pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Service>> {
+    lines(&context).await.map(Json)
+}
+
+/// One frontend.
+pub(super) async fn one(State(context): State<Context>, Path(id): Path<u32>) -> Answer<Service> {
+    let found = lines(&context).await?.into_iter().find(|service| service.spec.id == id);
+    found.map(Json).ok_or_else(|| Refused::not_found(format_args!("a service frontend {id}")))
+}
+
+async fn lines(context: &Context) -> Result<Vec<Service>, Refused> {
+    let Some(services) = &context.services else { return Ok(Vec::new()) };
+    let devices = devices::native(&context.handle).await?;
+    let own: Vec<IpAddr> = devices.into_iter().flat_map(|device| device.addresses).collect();
+    let node = context.config.node_name.clone();
+    let list = services
+        .ask(move |services| crate::services::list(&services.balancer, &mut services.line_ids, &node, &own));
+    Ok(list.await?)
+}
