@@ -1,7 +1,11 @@
 //! `bpf …`: the kernel's tables.
 
+mod lb;
+mod nat;
+
 use crate::cli::{
-    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, MetricsCommand,
+    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, MetricsCommand, NatCommand,
+    SocknatCommand,
 };
 use crate::output::render;
 use crate::table;
@@ -21,6 +25,9 @@ pub(crate) fn run(client: &Client, command: &BpfCommand) -> Result<String> {
             let entries: Vec<CtEntry> = client.get(paths::BPF_CT)?;
             render(format.output.as_ref(), &entries, |entries| entries.iter().map(ct_line).collect())
         }
+        BpfCommand::Lb(command) => lb::run(client, command),
+        BpfCommand::Nat(NatCommand::List(format)) => nat::run(client, format),
+        BpfCommand::Socknat(SocknatCommand::List(format)) => nat::run_sockets(client, format),
         BpfCommand::Policy(BpfPolicyCommand::Get { endpoint, numeric, format, .. }) => {
             let (tables, with_title): (Vec<PolicyTable>, bool) = match endpoint {
                 Some(id) => (vec![client.get(&paths::bpf_policy(*id))?], false),
@@ -87,7 +94,11 @@ fn ipcache_value(entry: &IpcacheEntry) -> String {
 }
 
 /// Two columns, as all dumps of maps have them.
-fn pairs(first: &str, second: &str, rows: &BTreeMap<String, Vec<String>>) -> String {
+fn pairs<'a>(
+    first: &str,
+    second: &str,
+    rows: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
+) -> String {
     let mut text = format!("{first}\t{second}\t\n");
     for (key, values) in rows {
         for (position, value) in values.iter().enumerate() {

@@ -1,8 +1,15 @@
 //! What can be said on the command line.
 
+mod bpf;
+
 use crate::output::Format;
 use api::GoDuration;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use bpf::{
+    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, LbCommand, LbListArgs,
+    MaglevCommand, MetricsCommand, NatCommand, SocknatCommand,
+};
 
 /// Look into the cilium-agent of this node: its state, its endpoints, the kernel's tables, and packets as they pass.
 #[derive(Debug, Parser)]
@@ -25,6 +32,9 @@ pub(crate) enum Command {
     /// Security identities
     #[command(subcommand)]
     Identity(IdentityCommand),
+    /// Services: their addresses and the backends behind them
+    #[command(subcommand, visible_alias = "services")]
+    Service(ServiceCommand),
     /// The kernel's tables
     #[command(subcommand)]
     Bpf(BpfCommand),
@@ -130,92 +140,23 @@ pub(crate) enum IdentityCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum BpfCommand {
-    /// Addresses and prefixes with their identity and node
-    #[command(subcommand)]
-    Ipcache(IpcacheCommand),
-    /// Tracked connections
-    #[command(subcommand)]
-    Ct(CtCommand),
-    /// Policy tables of endpoints
-    #[command(subcommand)]
-    Policy(BpfPolicyCommand),
-    /// Packets forwarded and dropped
-    #[command(subcommand)]
-    Metrics(MetricsCommand),
-    /// Pods of this node, as the programs know them
-    #[command(subcommand)]
-    Endpoint(BpfEndpointCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IpcacheCommand {
-    /// All entries
-    #[command(visible_alias = "ls")]
-    List(Output),
-    /// The entry that holds for an address
-    Get {
-        /// Address
-        ip: std::net::IpAddr,
-        #[command(flatten)]
-        format: Output,
-    },
-    /// Prefixes that have an identity
-    Match {
-        /// Identity
-        identity: u32,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CtCommand {
-    /// All connections
+pub(crate) enum ServiceCommand {
+    /// Every address of every service; none if kube-proxy serves the services
     #[command(visible_alias = "ls")]
     List {
-        /// The only table there is
-        #[arg(value_enum, default_value_t = CtTable::Global)]
-        table: CtTable,
+        /// Mark backends that go before those of other clusters
+        #[arg(long)]
+        clustermesh_affinity: bool,
         #[command(flatten)]
         format: Output,
     },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum CtTable {
-    Global,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BpfPolicyCommand {
-    /// The table of one endpoint, or of all
-    #[command(visible_alias = "list")]
+    /// One address
     Get {
-        /// Number of the endpoint
-        #[arg(required_unless_present = "all")]
-        endpoint: Option<u16>,
-        /// Tables of all endpoints
-        #[arg(long, conflicts_with = "endpoint")]
-        all: bool,
-        /// Numbers of identities instead of their labels
-        #[arg(short, long)]
-        numeric: bool,
+        /// Number, as the list has it
+        id: u32,
         #[command(flatten)]
         format: Output,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MetricsCommand {
-    /// All counters
-    #[command(visible_alias = "ls")]
-    List(Output),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BpfEndpointCommand {
-    /// All pods
-    #[command(visible_alias = "ls")]
-    List(Output),
 }
 
 #[derive(Args, Clone, Debug)]

@@ -11,6 +11,7 @@ mod monitor;
 mod node;
 mod output;
 mod policy;
+mod service;
 mod status;
 mod table;
 mod trace;
@@ -46,6 +47,7 @@ fn run(client: &Client, command: &Command) -> Result<ExitCode> {
         Command::Policy(command) => policy::run(client, command)?,
         Command::Endpoint(command) => endpoint::run(client, command)?,
         Command::Identity(command) => identity::run(client, command)?,
+        Command::Service(command) => service::run(client, command)?,
         Command::Bpf(command) => bpf::run(client, command)?,
         Command::Ip(command) => node::run_ip(client, command)?,
         Command::Node(command) => node::run(client, command)?,

@@ -133,6 +133,47 @@ fn every_form_of_output() {
 }
 
 #[test]
+fn services_and_the_tables_behind_them() {
+    let service = |id: u32, ip: &str| {
+        let frontend = json!({ "ip": ip, "port": 80, "protocol": "TCP", "scope": "external" });
+        let spec = json!({ "id": id, "frontend-address": frontend, "flags": { "type": "ClusterIP" } });
+        json!({ "spec": spec, "status": { "realized": spec } })
+    };
+    let socket = agent(move |request| match request {
+        "GET /v1/service" => (200, json!([service(2, "10.96.0.2"), service(1, "10.96.0.1")])),
+        "GET /v1/service/2" => (200, service(2, "10.96.0.2")),
+        "GET /v1/bpf/lb" => (200, json!({ "sourceRanges": [{ "prefix": "10.0.0.0/8", "service": 7 }] })),
+        "GET /v1/bpf/maglev" => (
+            200,
+            json!([{ "service": 7, "family": "v4", "table": 3, "start": 5 },
+                { "service": 8, "family": "v6", "table": 4, "start": 9 }]),
+        ),
+        "GET /v1/bpf/maglev/3" => (200, json!([0, 1, 0])),
+        _ => (404, json!({ "message": "not known on this node" })),
+    });
+    let text = |args: &[&str]| {
+        stdout(&run(&socket, args)).lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>()
+    };
+    let first = "1    10.96.0.1:80/TCP   ClusterIP\n";
+    let second = "2    10.96.0.2:80/TCP   ClusterIP\n";
+    let title = "ID   Frontend           Service Type   Backend\n";
+    for list in [&["service", "list"][..], &["services", "ls"]] {
+        assert_eq!(text(list), format!("{title}{first}{second}"));
+    }
+    assert_eq!(text(&["service", "get", "2"]), format!("{title}{second}"));
+    let address = "jsonpath={.status.realized.frontend-address.ip}";
+    assert_eq!(text(&["service", "get", "2", "-o", address]), "10.96.0.2\n");
+    assert_eq!(run(&socket, &["service", "get", "3"]).status.code(), Some(1));
+    let ranges = ["bpf", "lb", "list", "--source-ranges"];
+    assert_eq!(text(&ranges), "SOURCE RANGE (REVNAT_ID)\n10.0.0.0/8 (7)\n");
+    assert_eq!(run(&socket, &[&ranges[..], &["--revnat"]].concat()).status.code(), Some(2), "one view");
+    let tables = "SVC ID   LOOKUP TABLE\n[7]/v4   [5 6 5]\n[8]/v6   []\n";
+    assert_eq!(text(&["bpf", "lb", "maglev", "list"]), tables, "the second one has just gone");
+    assert_eq!(text(&["bpf", "lb", "maglev", "get", "7"]), "SVC ID   LOOKUP TABLE\n[7]/v4   [5 6 5]\n");
+    assert_eq!(run(&socket, &["bpf", "lb", "maglev", "get", "9"]).status.code(), Some(1));
+}
+
+#[test]
 fn a_trace_asks_for_both_ends() {
     let expected = r#"POST /v1/policy/trace{"source":{"pod":{"namespace":"default","name":"client"}},"destination":{"endpoint":78},"protocol":6,"port":80}"#;
     let socket = agent(move |request| {

@@ -13,7 +13,8 @@ fn the_ipcache() {
         { "prefix": "0.0.0.0/0", "identity": 2 },
         { "prefix": "fd00::1/128", "identity": 1, "encryptKey": 3 },
     ]));
-    let rows = entries.iter().map(|entry| (entry.prefix.clone(), vec![ipcache_value(entry)])).collect();
+    let rows: BTreeMap<_, _> =
+        entries.iter().map(|entry| (entry.prefix.clone(), vec![ipcache_value(entry)])).collect();
     let expected = "\
 IP PREFIX/ADDRESS   IDENTITY                                                                        
 0.0.0.0/0           identity=2 encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>                     

@@ -1,6 +1,6 @@
 //! Blocks of the verbose report.
 
-use api::status::{BpfMaps, KprFeatures, KubeProxyReplacement, Switch};
+use api::status::{BpfMaps, Device, KprFeatures, KubeProxyReplacement, Switch};
 use std::fmt::{Result, Write};
 
 /// What of the service implementation is on.
@@ -15,9 +15,8 @@ pub(crate) fn kube_proxy_replacement(kpr: &KubeProxyReplacement, w: &mut String)
         let coverage = if features.host_namespace_only { "Hostns-only" } else { "Full" };
         writeln!(w, "  Socket LB Coverage:\t{coverage}")?;
     }
-    let devices: Vec<&str> = kpr.device_list.iter().map(|device| device.name.as_str()).collect();
-    if !devices.is_empty() {
-        writeln!(w, "  Devices:\t{}", devices.join(", "))?;
+    if !kpr.device_list.is_empty() {
+        writeln!(w, "  Devices:\t{}", device_words(kpr))?;
     }
     if features.node_port.enabled {
         node_port(features, w)?;
@@ -28,6 +27,16 @@ pub(crate) fn kube_proxy_replacement(kpr: &KubeProxyReplacement, w: &mut String)
         writeln!(w, "  XDP Acceleration:\t{}", features.node_port.acceleration)?;
     }
     services(features, w)
+}
+
+/// `eth0 10.0.0.1 fd00::1 (Direct Routing), eth1 …`.
+pub(crate) fn device_words(kpr: &KubeProxyReplacement) -> String {
+    let device = |device: &Device| {
+        let direct = if device.name == kpr.direct_routing_device { " (Direct Routing)" } else { "" };
+        let addresses: String = device.ip.iter().map(|ip| format!(" {ip}")).collect();
+        format!("{}{addresses}{direct}", device.name)
+    };
+    kpr.device_list.iter().map(device).collect::<Vec<_>>().join(", ")
 }
 
 fn node_port(features: &KprFeatures, w: &mut String) -> Result {

@@ -200,17 +200,9 @@ fn rest(status: &Status, show: Show, w: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// `[eth0 10.0.0.1 fd00::1 (Direct Routing), eth1 …]`.
+/// The devices in brackets, if there are any.
 fn devices(kpr: &KubeProxyReplacement) -> String {
-    if kpr.device_list.is_empty() {
-        return String::new();
-    }
-    let device = |device: &api::status::Device| {
-        let direct = if device.name == kpr.direct_routing_device { " (Direct Routing)" } else { "" };
-        let addresses: String = device.ip.iter().map(|ip| format!(" {ip}")).collect();
-        format!("{}{addresses}{direct}", device.name)
-    };
-    format!("[{}]", kpr.device_list.iter().map(device).collect::<Vec<_>>().join(", "))
+    if kpr.device_list.is_empty() { String::new() } else { format!("[{}]", details::device_words(kpr)) }
 }
 
 fn big_tcp(state: &BigTcp) -> String {

@@ -99,7 +99,7 @@ fn the_long_report() {
         "  sync-b                 2m5s ago       never        0       no error\n",
         "  Protocol               Redirect            Proxy Port\n  http                   77:ingress:TCP:80   12000\n",
         "KubeProxyReplacement Details:\n  Status:               True\n  Socket LB:            Enabled\n",
-        "  Socket LB Coverage:   Full\n  Devices:              eth0, eth1\n  Mode:                 SNAT\n",
+        "  Socket LB Coverage:   Full\n  Devices:              eth0 172.31.0.11 fd00:31::11 (Direct Routing), eth1 10.9.0.1\n  Mode:                 SNAT\n",
         "  Backend Selection:    Maglev (Table Size: 16381)\n  Session Affinity:     Enabled\n",
         "  Services:\n  - ClusterIP:              Enabled\n  - NodePort:               Enabled (Range: 30000-32767)\n",
         "BPF Maps:                   dynamic sizing: on (ratio: 0.002500)\n  Name                      Size\n  TCP connection tracking   524288\n",
