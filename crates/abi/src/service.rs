@@ -81,6 +81,8 @@ pub const SOURCE_RANGES: u32 = 0x80;
 pub const SOURCE_RANGES_DENY: u32 = 0x100;
 /// Packets of clients outside reach a backend on another node with the client's address (DSR).
 pub const DSR: u32 = 0x200;
+/// Clients outside are for the nodes that have a backend themselves: no node answers in another's place.
+pub const EXTERNAL_LOCAL: u32 = 0x800;
 /// Leave packets whose backend is on this node to the node's own proxy.
 pub const DELEGATE_LOCAL: u32 = 0x400;
 

@@ -2,8 +2,8 @@
 
 use abi::nat::DIRECT;
 use abi::service::{
-    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE, MEMBER_ACTIVE,
-    SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE,
+    MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
@@ -41,8 +41,9 @@ pub fn frontend<T: Tables>(env: &T, target: &Target, own: bool, out: &mut Fronte
         let here = entry.flags & IPCACHE_HOST != 0;
         if here || (!own && entry.identity == identity::REMOTE_NODE && in_node_ports(env, target.port)) {
             let found = wildcard(env, target, out);
-            // What only some nodes serve is for those to answer.
-            return found && (here || out.external.start == out.internal.start);
+            // What only some nodes serve is for those to answer, and host ports are the node's own.
+            let anywhere = out.flags & (KIND_MASK | EXTERNAL_LOCAL) == NODE_PORT;
+            return found && (here || anywhere);
         }
         return false;
     }
@@ -262,6 +263,10 @@ pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let Work { frontend, packet, inside, range, .. } = work;
     let outside = *inside == 0;
     *range = if outside { frontend.external } else { frontend.internal };
+    let silent = if outside { EXTERNAL_DROP } else { INTERNAL_DROP };
+    if range.count == 0 && frontend.flags & silent != 0 {
+        return Err(DropReason::NoBackend);
+    }
     if outside {
         let open = frontend.flags & KIND_MASK != CLUSTER_IP || frontend.flags & EXTERNAL_ALLOWED != 0;
         if !open {
@@ -276,10 +281,6 @@ pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         }
     }
     if range.count == 0 {
-        let silent = if outside { EXTERNAL_DROP } else { INTERNAL_DROP };
-        if frontend.flags & silent != 0 {
-            return Err(DropReason::NoBackend);
-        }
         work.step = Step::Refuse as u32;
         return Ok(());
     }

@@ -33,9 +33,11 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
         return Answer::Proceed;
     }
     let target = Target { addr: env.address(), port: env.port(), protocol };
+    // A pod's loopback addresses are its own.
+    let local = loopback(&target.addr);
     let mut row = NOTHING;
-    let found = frontend(env, &target, false, &mut row)
-        || (host && loopback(&target.addr) && wildcard(env, &target, &mut row));
+    let found = (host || !local)
+        && (frontend(env, &target, false, &mut row) || (local && wildcard(env, &target, &mut row)));
     if !found {
         return Answer::Proceed;
     }

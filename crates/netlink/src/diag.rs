@@ -41,7 +41,9 @@ impl SocketDiag {
     /// # Errors
     /// The kernel has no such list.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { netlink: Netlink::over(open_socket(SocketFlags::CLOEXEC, Some(rustix::net::netlink::SOCK_DIAG))?) })
+        Ok(Self {
+            netlink: Netlink::over(open_socket(SocketFlags::CLOEXEC, Some(rustix::net::netlink::SOCK_DIAG))?),
+        })
     }
 
     /// The connected UDP sockets of this namespace that speak to one of `peers`.

@@ -3,7 +3,9 @@
 use crate::error::{KernelError, NetlinkError};
 use crate::netns::NetNs;
 use crate::wire::{Attributes, Message, Messages, Received, text};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

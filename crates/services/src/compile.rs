@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use abi::service::{
-    CLUSTER_IP, DELEGATE_LOCAL, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_IP, HOST_PORT, INTERNAL_DROP,
-    LOAD_BALANCER, MEMBER_ACTIVE, MEMBER_DRAINING, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4,
-    WILDCARD_V6,
+    CLUSTER_IP, DELEGATE_LOCAL, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_IP, EXTERNAL_LOCAL, HOST_PORT,
+    INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, MEMBER_DRAINING, NODE_PORT, SOURCE_RANGES,
+    SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::{Addr, Backend, FrontendKey};
 use types::prefix;
@@ -174,6 +174,7 @@ fn frontend(
     let filtered =
         !service.source_ranges.is_empty() && (kind == LOAD_BALANCER || settings.source_ranges_all_types);
     set(EXTERNAL_ALLOWED, allowed);
+    set(EXTERNAL_LOCAL, service.external_traffic_policy == TrafficPolicy::Local);
     set(EXTERNAL_DROP, allowed && drops(&external));
     set(INTERNAL_DROP, drops(&internal));
     set(SOURCE_RANGES, filtered);

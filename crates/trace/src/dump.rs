@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use abi::{Backend, Frontend, NodeConfig};
 use abi::tables::POLICY_STATIC_BITS;
+use abi::{Backend, Frontend, NodeConfig};
 use loader::{MapError, Maps};
 use sim::{Node, PolicyTable};
 

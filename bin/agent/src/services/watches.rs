@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube_api::services as read;
+use kube_api::{CiliumNode, services as read};
 use kube_watch::kube::Resource;
 use kube_watch::{Clients, Key, WatchSpec, Watchable, Watched};
 use services::ObjectName;
@@ -38,6 +38,10 @@ pub(crate) fn all(
     add(&mut watches, clients, handle, not_headless(), |batch| {
         let slices = |slice: EndpointSlice| read::slice(&slice);
         changes(batch, slices).into_iter().map(Input::Slices).collect()
+    });
+    add(&mut watches, clients, handle, WatchSpec::default(), |batch| {
+        let nodes = |node: CiliumNode| agent_core::kube::node(node);
+        changes(batch, nodes).into_iter().map(Input::Nodes).collect()
     });
     let of_node = WatchSpec::fields(format!("spec.nodeName={node}"));
     add(&mut watches, clients, handle, of_node, |batch| {

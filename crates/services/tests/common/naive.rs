@@ -187,6 +187,9 @@ fn service_row(
     let (external, internal) =
         (if outsiders { led(Client::Outside) } else { Vec::new() }, led(Client::Inside));
     let mut flags = kind;
+    if service.external_traffic_policy == TrafficPolicy::Local {
+        flags |= EXTERNAL_LOCAL;
+    }
     if outsiders {
         flags |= EXTERNAL_ALLOWED;
         if external.is_empty() && drops {

@@ -1,6 +1,6 @@
 use abi::service::{
-    CLUSTER_IP, DSR, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES,
-    WILDCARD_V4,
+    CLUSTER_IP, DSR, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, NODE_PORT,
+    SOURCE_RANGES, WILDCARD_V4,
 };
 use abi::{Addr, Backend, DropReason, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey, config};
 use datapath::packet::{protocol, tcp};
@@ -314,6 +314,13 @@ fn a_socket_speaks_to_the_backend_and_is_told_of_the_service() {
         let mut named = call(to, PORT, namespace);
         assert_eq!(socket_connect(&mut node, &mut named), Answer::Proceed);
         assert_eq!(named.addr == addr(REMOTE), translated, "{to} in {namespace}");
+    }
+    let nowhere_else = frontend_key(WILDCARD_V4, PORT);
+    node.frontends.get_mut(&nowhere_else).expect("NodePort").flags |= EXTERNAL_LOCAL;
+    for (to, translated) in [(NODE, true), ("172.31.0.12", false)] {
+        let mut named = call(to, PORT, 9);
+        socket_connect(&mut node, &mut named);
+        assert_eq!(named.addr == addr(REMOTE), translated, "{to} with a policy of Local");
     }
     serve(&mut node, &[]);
     assert_eq!(socket_connect(&mut node, &mut call(VIP, 80, 9)), Answer::Refused);
