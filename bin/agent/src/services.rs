@@ -9,7 +9,7 @@ mod sockets;
 mod tables;
 mod watches;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub(crate) enum Input {
     Slices(Change<Slice>),
     /// Pods of this node with host ports.
     Pods(Change<PodPorts>),
+    /// Nodes of the cluster.
+    Nodes(Change<agent_core::Node>),
     /// The zone of this node.
     Zone(Option<Arc<str>>),
 }
@@ -72,8 +74,10 @@ pub(crate) struct Services {
     object: Arc<Object>,
     links: CgroupLinks,
     config: Arc<Balancing>,
-    /// Services, slices, pods, node.
-    listed: [bool; 4],
+    /// Addresses of each node.
+    nodes: BTreeMap<String, Vec<IpAddr>>,
+    /// Services, slices, pods, nodes, this node.
+    listed: [bool; 5],
     primed: bool,
     ready: watch::Sender<bool>,
     /// Where backends go that are taken from UDP services.
@@ -97,7 +101,7 @@ impl Services {
         let (tables, balancer) = ServiceTables::adopt(&object, &config.settings)
             .context("cannot read the services of the last run")?;
         let (handle, messages) = queue::new();
-        let listed = [false; 4];
+        let listed = [false; 5];
         let told = Vec::new();
         let services = Self {
             balancer,
@@ -106,6 +110,7 @@ impl Services {
             object,
             links,
             config,
+            nodes: BTreeMap::new(),
             listed,
             primed: false,
             ready,
@@ -156,7 +161,7 @@ impl Services {
 
     fn learn(&mut self, input: Input) {
         let balancer = &mut self.balancer;
-        let [services, slices, pods, node] = &mut self.listed;
+        let [services, slices, pods, nodes, node] = &mut self.listed;
         match input {
             Input::Services(Change::Apply(service)) => balancer.set_service(service),
             Input::Services(Change::Delete(name)) => balancer.remove_service(&name),
@@ -175,6 +180,17 @@ impl Services {
             Input::Pods(Change::Reset(all)) => {
                 *pods = true;
                 balancer.reset_pod_ports(all);
+            }
+            Input::Nodes(change) => {
+                match change {
+                    Change::Apply(node) => drop(self.nodes.insert(node.name.clone(), addresses(&node))),
+                    Change::Delete(name) => drop(self.nodes.remove(&*name.name)),
+                    Change::Reset(all) => {
+                        *nodes = true;
+                        self.nodes = all.iter().map(|node| (node.name.clone(), addresses(node))).collect();
+                    }
+                }
+                balancer.set_node_addresses(self.nodes.values().flatten().copied());
             }
             Input::Zone(zone) => {
                 *node = true;
@@ -236,4 +252,9 @@ impl Services {
         tracing::info!(frontends = self.tables.frontends().len(), "the services are in the kernel");
         self.ready.send_replace(true);
     }
+}
+
+/// All addresses under which a node is known.
+fn addresses(node: &agent_core::Node) -> Vec<IpAddr> {
+    node.underlay.iter().chain(&node.routers).copied().collect()
 }
