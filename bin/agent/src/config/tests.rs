@@ -186,7 +186,7 @@ fn options_that_the_load_balancer_cannot_follow_are_refused() {
         (("bpf-lb-sock", "maybe"), "--bpf-lb-sock=maybe"),
         (("bpf-lb-algorithm", "least"), "--bpf-lb-algorithm=least is unknown: use random or maglev"),
         (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr cannot be used with --routing-mode=tunnel"),
-        (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid is not in this version"),
+        (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid cannot be used with --routing-mode=tunnel"),
         (("bpf-lb-mode", "nat"), "--bpf-lb-mode=nat is unknown"),
         (("bpf-lb-maglev-table-size", "65521"), "--bpf-lb-maglev-table-size=65521 is not in this version"),
         (("bpf-lb-maglev-hash-seed", "?"), "--bpf-lb-maglev-hash-seed=? is not base64 of 12 bytes"),
