@@ -33,6 +33,9 @@ enum What {
         /// How often the agent is killed under load
         #[arg(long, default_value_t = 10)]
         kills: u32,
+        /// How often the backends of a service are replaced under load
+        #[arg(long, default_value_t = 8)]
+        rolls: u32,
     },
     /// Do what may go wrong on purpose: broken objects and files, an absent API server, hostile pods, careless administrators
     Faults {
@@ -64,15 +67,18 @@ fn main() -> Result<()> {
                 demo(routing, &mut report)?;
             }
         }
-        What::Test { kills } => {
+        What::Test { kills, rolls } => {
             let cluster = Cluster::up("citest", Routing::Native)?;
             connectivity::run(&cluster, &mut report)?;
             rules::run(&cluster, &mut report)?;
             faults::run(&cluster, &[], &mut report)?;
             restart::run(&cluster, kills, &mut report)?;
+            services::run(&cluster, &mut report)?;
+            services::roll(&cluster, rolls, &mut report)?;
             drop(cluster);
             let cluster = Cluster::up("citest", Routing::Tunnel)?;
             connectivity::run(&cluster, &mut report)?;
+            services::run(&cluster, &mut report)?;
             restart::run(&cluster, kills.div_ceil(2), &mut report)?;
             drop(cluster);
             faults::exhausted_pool(&mut report)?;
@@ -125,5 +131,8 @@ fn demo(routing: Routing, report: &mut Report) -> Result<()> {
     let observe = ["hubble", "observe", "--last", "200", "--print-policy-names", "-n", manifests::NAMESPACE];
     let flows = cluster.agent("n1", &observe)?;
     report.show(&connectivity::telling(&flows, 24));
+    if routing == Routing::Native {
+        services::run(&cluster, report)?;
+    }
     Ok(())
 }

@@ -21,20 +21,19 @@ const PACE: &str = "20";
 fn deployment() -> Value {
     let mut template = pod("rolled", "n1", &[80]);
     let spec = &mut template["spec"];
-    spec["nodeName"].take();
-    // A balancer elsewhere may send a last connection until it has heard: that is what the pause is for.
-    spec["terminationGracePeriodSeconds"] = json!(5);
-    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "exec": { "command": ["sleep", "2"] } } });
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("nodeName");
     }
+    // A balancer elsewhere may send a last connection until it has heard: that is what the pause is for.
+    spec["terminationGracePeriodSeconds"] = json!(5);
+    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "exec": { "command": ["sleep", "2"] } } });
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "rolled", "namespace": NAMESPACE },
         "spec": {
             "replicas": 2, "selector": { "matchLabels": { "app": "rolled" } },
             "strategy": { "rollingUpdate": { "maxSurge": 2, "maxUnavailable": 0 } },
             "template": {
-                "metadata": { "labels": { "app": "rolled" } }, "spec": spec.clone(),
+                "metadata": { "labels": { "app": "rolled" } }, "spec": spec,
             },
         },
     })
