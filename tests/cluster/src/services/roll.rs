@@ -49,7 +49,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     wait_for_pods(cluster)?;
     let vip = socket(&cluster_ips(cluster, "rolled")?.remove(0), 80);
     let node = socket("172.31.0.11", NODE_PORT);
-    let seconds = f64::from(times) * 8.0 + 10.0;
+    let seconds = f64::from(times) * 4.0 + 12.0;
     let load = |mut command: std::process::Command| -> Result<Child> {
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
     };
