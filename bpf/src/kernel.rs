@@ -5,20 +5,19 @@ use core::mem::MaybeUninit;
 
 use abi::maps::{Counter, FragmentKey, FragmentPorts};
 use abi::{Addr, Affinity, AffinityKey, Backend, DropReason, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry};
-use abi::{MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, PrefixKey, SourceRangeKey};
+use abi::{MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SourceRangeKey};
 use abi::{config, event};
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, bpf_tunnel_key};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use datapath::packet::{IPV6, Packet};
-use datapath::{Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts};
+use datapath::{Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
-use crate::tables::shared_tables;
+use crate::packet::{FURTHEST, load, parts, store};
+use crate::tables::{as_trie_key, prefix_key, shared_env, shared_tables, PolicyTrieKey};
 
-/// Furthest offset that is read directly: no header this datapath looks at lies beyond.
-const FURTHEST: usize = 512;
 const PSEUDO_HEADER: u64 = 0x10;
 /// `BPF_ADJ_ROOM_NET`.
 const ROOM_BEHIND_IP: u32 = 0;
@@ -42,25 +41,18 @@ pub struct Kernel {
 
 /// `struct bpf_fib_lookup` (kernel 4.18) without its unions.
 #[repr(C)]
-struct FibParams {
-    family: u8,
-    l4_protocol: u8,
-    sport: u16,
-    dport: u16,
-    tot_len: u16,
-    ifindex: u32,
-    tos: u32,
-    source: [u32; 4],
-    destination: [u32; 4],
-    vlan: u32,
-    macs: [u8; 12],
-}
-
-/// Key of a policy trie in the kernel's form.
-#[repr(C)]
-struct PolicyTrieKey {
-    len: u32,
-    key: PolicyKey,
+pub struct FibParams {
+    pub family: u8,
+    pub l4_protocol: u8,
+    pub sport: u16,
+    pub dport: u16,
+    pub tot_len: u16,
+    pub ifindex: u32,
+    pub tos: u32,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
+    pub vlan: u32,
+    pub macs: [u8; 12],
 }
 
 impl Kernel {
@@ -130,41 +122,6 @@ impl Kernel {
     }
 }
 
-/// One load of packet bytes, whose address was checked for its size. Headers lie at odd multiples of two, and the
-/// compiler, which must not assume what this machine allows, would fetch them byte by byte.
-macro_rules! load {
-    ($width:literal, $at:ident => $type:ty) => {{
-        let value: u64;
-        // SAFETY: the caller has checked the address; the verifier checks it again.
-        unsafe {
-            asm!(
-                concat!("{value} = *(", $width, " *)({at} + 0)"),
-                value = out(reg) value,
-                at = in(reg) $at,
-                options(readonly, nostack, preserves_flags)
-            );
-        }
-        Ok(value as $type)
-    }};
-}
-
-/// One store of packet bytes, likewise.
-macro_rules! store {
-    ($width:literal, $at:ident, $value:ident) => {{
-        let value = u64::from($value);
-        // SAFETY: the caller has checked the address; the verifier checks it again.
-        unsafe {
-            asm!(
-                concat!("*(", $width, " *)({at} + 0) = {value}"),
-                value = in(reg) value,
-                at = in(reg) $at,
-                options(nostack, preserves_flags)
-            );
-        }
-        Ok(())
-    }};
-}
-
 /// Reads a whole word of the context; LLVM must not narrow it.
 macro_rules! context {
     ($self:ident . $field:ident) => {
@@ -173,54 +130,8 @@ macro_rules! context {
     };
 }
 
-#[inline(always)]
-fn prefix_key(addr: &Addr) -> PrefixKey {
-    PrefixKey { len: 128, addr: *addr }
-}
-
-/// The trie key type of the map library is this one with alignment 1; ours keeps the compiler from storing bytewise.
-#[inline(always)]
-fn as_trie_key(key: &PrefixKey) -> &Key<Addr> {
-    // SAFETY: same layout (u32, then 16 bytes), weaker alignment.
-    unsafe { &*(core::ptr::from_ref(key).cast()) }
-}
-
-/// A part of the path as a function that the verifier checks once for all its callers, whatever they know: the ways
-/// through a part are many, and each would be walked again with everything that follows.
-macro_rules! parts {
-    ($($name:ident = $part:ident),* $(,)?) => {
-        $(
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn $name(mut skb: *mut __sk_buff, work: *mut Work) -> u32 {
-                // Counts as a use: where a part needs no context, LLVM would have its callers pass anything.
-                // SAFETY: moves a register to itself.
-                unsafe { asm!("{0} = {0}", inout(reg) skb, options(nomem, nostack, preserves_flags)) };
-                // SAFETY: the verifier passes null or a whole Work that only this run uses.
-                let Some(work) = (unsafe { work.as_mut() }) else { return DropReason::InvalidPacket as u32 };
-                match parts::run(&mut Kernel { ctx: TcContext::new(skb) }, Part::$part, work) {
-                    Ok(()) => 0,
-                    Err(reason) => reason as u32,
-                }
-            }
-        )*
-
-        /// Calls the function of a part.
-        #[inline(always)]
-        fn call(skb: *mut __sk_buff, part: Part, work: &mut Work) -> Result<(), DropReason> {
-            let code = match part {
-                $(Part::$part => $name(skb, work),)*
-            };
-            if code == 0 {
-                return Ok(());
-            }
-            // SAFETY: the functions above return nothing but 0 and the discriminants of this `repr(u8)` enum.
-            Err(unsafe { core::mem::transmute::<u8, DropReason>(code as u8) })
-        }
-    };
-}
-
 parts! {
+    *mut __sk_buff, |skb| Kernel { ctx: TcContext::new(skb) };
     ax_parse = Parse,
     ax_tunnel_key = TunnelKey,
     ax_parse_inner = ParseInner,
@@ -262,6 +173,8 @@ impl Tables for Kernel {
 }
 
 impl Env for Kernel {
+    shared_env!();
+
     #[inline(always)]
     fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
         call(self.skb(), part, work)
@@ -359,121 +272,6 @@ impl Env for Kernel {
     }
 
     #[inline(always)]
-    fn epoch(&self) -> u32 {
-        AX_EPOCH.get(0).copied().unwrap_or(0)
-    }
-    #[inline(always)]
-    fn services_epoch(&self) -> u32 {
-        AX_SERVEPOCH.get(0).copied().unwrap_or(0)
-    }
-    #[inline(always)]
-    fn pod(&self, ifindex: u32) -> Option<&PodFacts> {
-        // SAFETY: the entry may be replaced while it is read; every field stands for itself.
-        unsafe { AX_PODS.get(ifindex) }
-    }
-    #[inline(always)]
-    fn local(&self, addr: &Addr) -> Option<u32> {
-        // SAFETY: a single word is read.
-        unsafe { AX_LOCAL.get(addr) }.copied()
-    }
-    #[inline(always)]
-    fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry> {
-        AX_PREFIXES.get(as_trie_key(&prefix_key(addr)))
-    }
-    #[inline(always)]
-    fn never_masqueraded(&self, addr: &Addr) -> bool {
-        AX_NOMASQ.get(as_trie_key(&prefix_key(addr))).is_some()
-    }
-    #[inline(always)]
-    fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
-        let trie = AX_POLICIES.get(slot)?;
-        let key = PolicyTrieKey { len: abi::tables::POLICY_FULL_BITS, key: *key };
-        // SAFETY: same layout (u32, then 8 bytes), weaker alignment.
-        let key: &Key<PolicyKey> = unsafe { &*(&raw const key).cast() };
-        trie.get(key)
-    }
-
-    #[inline(always)]
-    fn flow(&self, table: Table, key: &FlowKey) -> Option<FlowRef> {
-        // Two calls: the verifier wants one map a call.
-        let entry = match table {
-            Table::Answered => AX_FLOWS.get_ptr_mut(key),
-            Table::HalfOpen => AX_HALFOPEN.get_ptr_mut(key),
-        };
-        let mut flow = entry?;
-        // Hides where the pointer comes from: LLVM would join "this or else that entry" with arithmetic on pointers.
-        // SAFETY: moves a register to itself; a map value stays allocated while the program runs (RCU).
-        unsafe {
-            asm!("{0} = {0}", inout(reg) flow, options(nomem, nostack, preserves_flags));
-            Some(FlowRef::new(flow))
-        }
-    }
-    #[inline(always)]
-    fn put_flow(&mut self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), DropReason> {
-        let done = match table {
-            Table::Answered => AX_FLOWS.insert(key, flow, 0),
-            Table::HalfOpen => AX_HALFOPEN.insert(key, flow, 0),
-        };
-        done.map_err(|_| DropReason::CtInsertFailed)
-    }
-    #[inline(always)]
-    fn remove_flow(&mut self, table: Table, key: &FlowKey) {
-        // Gone already is as good.
-        let _ = match table {
-            Table::Answered => AX_FLOWS.remove(key),
-            Table::HalfOpen => AX_HALFOPEN.remove(key),
-        };
-    }
-
-    #[inline(always)]
-    fn nat(&self, table: Table, key: &NatKey) -> Option<NatRef> {
-        let entry = match table {
-            Table::Answered => AX_NAT.get_ptr_mut(key),
-            Table::HalfOpen => AX_NATOPEN.get_ptr_mut(key),
-        };
-        let mut value = entry?;
-        // As for flows.
-        // SAFETY: moves a register to itself; a map value stays allocated while the program runs (RCU).
-        unsafe {
-            asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags));
-            Some(NatRef::new(value))
-        }
-    }
-    #[inline(always)]
-    fn put_nat(&mut self, table: Table, key: &NatKey, value: &NatValue, fresh: bool) -> bool {
-        let flags = if fresh { u64::from(BPF_NOEXIST) } else { 0 };
-        let done = match table {
-            Table::Answered => AX_NAT.insert(key, value, flags),
-            Table::HalfOpen => AX_NATOPEN.insert(key, value, flags),
-        };
-        done.is_ok()
-    }
-    #[inline(always)]
-    fn remove_nat(&mut self, table: Table, key: &NatKey) {
-        // Gone already is as good.
-        let _ = match table {
-            Table::Answered => AX_NAT.remove(key),
-            Table::HalfOpen => AX_NATOPEN.remove(key),
-        };
-    }
-    #[inline(always)]
-    fn in_source_ranges(&self, key: &SourceRangeKey) -> bool {
-        // SAFETY: same layout (u32, then 20 bytes), weaker alignment.
-        let key: &Key<SourceRange> = unsafe { &*core::ptr::from_ref(key).cast() };
-        AX_RANGES.get(key).is_some()
-    }
-    #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        // SAFETY: copied at once.
-        unsafe { AX_FRAGMENTS.get(key) }.copied()
-    }
-    #[inline(always)]
-    fn put_fragment(&mut self, key: &FragmentKey, ports: FragmentPorts) {
-        // Without an entry the later fragments are dropped and counted.
-        let _ = AX_FRAGMENTS.insert(key, ports, 0);
-    }
-
-    #[inline(always)]
     fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32 {
         let v6 = packet.is(IPV6);
         let ifindex = self.ifindex();
@@ -498,6 +296,10 @@ impl Env for Kernel {
         }
         *gateway = if v6 { Addr { words: params.destination } } else { Addr::v4(params.destination[0]) };
         params.ifindex
+    }
+    #[inline(always)]
+    fn link(&mut self, _: &Work, _: &mut Link) -> bool {
+        false
     }
     #[inline(always)]
     fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason> {
@@ -525,10 +327,6 @@ impl Env for Kernel {
         Ok(())
     }
 
-    #[inline(always)]
-    fn monitor(&self) -> u32 {
-        AX_MONITOR.get(0).copied().unwrap_or(0)
-    }
     #[inline(always)]
     fn emit(&mut self, event: &mut Event) {
         // SAFETY: no arguments.

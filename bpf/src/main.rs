@@ -6,22 +6,28 @@
 
 mod kernel;
 mod maps;
+mod packet;
 mod socket;
 mod tables;
+mod xdp;
 
 use abi::{Addr, DropReason, config};
 use aya_ebpf::bindings::{bpf_redir_neigh, bpf_tunnel_key};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use core::mem::MaybeUninit;
 use datapath::{Action, Env, Tables, Verdict};
 
 use kernel::Kernel;
+use xdp::Early;
 
 /// Run the next program on this hook, then go on.
 const NEXT: i32 = -1;
 const SHOT: i32 = 2;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
 const ZERO_CHECKSUM: u64 = 2;
 const PACKET_HOST: u32 = 0;
 const AF_INET: u32 = 2;
@@ -48,6 +54,23 @@ program!(netdev_egress, ingress: false);
 program!(overlay_ingress, ingress: true);
 program!(host_egress, ingress: false);
 
+/// Before the stack: what only passes leaves at once, all else goes on as it came.
+#[aya_ebpf::macros::xdp]
+pub fn xdp_ingress(ctx: XdpContext) -> u32 {
+    let mut early = Early { ctx: ctx.ctx };
+    let Some(work) = maps::AX_WORK.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: per-CPU memory; programs on packets do not interrupt each other.
+    let work = unsafe { &mut *work };
+    match datapath::xdp_ingress(&mut early, work) {
+        // Only what was begun to be rewritten.
+        Err(_) => XDP_DROP,
+        Ok(()) if work.verdict.action != Action::Transmit => XDP_PASS,
+        Ok(()) if work.verdict.ifindex == early.ifindex() => XDP_TX,
+        // SAFETY: plain numbers; an interface that is gone makes the kernel drop the packet.
+        Ok(()) => unsafe { helpers::bpf_redirect(work.verdict.ifindex, 0) as u32 },
+    }
+}
+
 /// The one place where a verdict becomes an action. `INGRESS`: the hook may hand packets straight to a device's peer.
 #[inline(always)]
 fn act<const INGRESS: bool>(kernel: &mut Kernel, outcome: Result<(), DropReason>, verdict: &Verdict) -> i32 {
@@ -73,6 +96,8 @@ fn act<const INGRESS: bool>(kernel: &mut Kernel, outcome: Result<(), DropReason>
         Action::Tunnel => tunnel(kernel, &verdict.gateway, verdict.identity),
         // SAFETY: as above.
         Action::Reply => unsafe { helpers::bpf_redirect(kernel.ifindex(), 0) as i32 },
+        // Only XDP sends past the stack.
+        Action::Transmit => SHOT,
     }
 }
 

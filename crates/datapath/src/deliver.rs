@@ -49,9 +49,16 @@ pub fn oversized<E: Env>(env: &E, end: &End) -> bool {
     env.length() > limit + ETH_HEADER && !env.is_gso()
 }
 
+/// Whether the packet is larger than a way without the stack carries; `mtu` 0 = as the native devices.
+#[inline(always)]
+pub fn oversized_for<E: Env>(env: &E, mtu: u32) -> bool {
+    let native = env.config().native_mtu;
+    env.length() > ETH_HEADER + if mtu != 0 && mtu < native { mtu } else { native }
+}
+
 /// One hop less.
 #[inline(always)]
-fn age<E: Env>(env: &mut E, packet: &Packet) -> Result<(), DropReason> {
+pub fn age<E: Env>(env: &mut E, packet: &Packet) -> Result<(), DropReason> {
     if packet.is(IPV6) {
         let hops = env.u8_at(L3 + 7)?;
         return env.set_u8(L3 + 7, hops.wrapping_sub(1));

@@ -284,13 +284,13 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
 
 /// The node's address that packets of this family leave with.
 #[inline(always)]
-fn host_address<'a, E: Env>(env: &'a E, packet: &Packet) -> &'a abi::Addr {
+pub(crate) fn host_address<'a, E: Env>(env: &'a E, packet: &Packet) -> &'a abi::Addr {
     if packet.is(IPV6) { &env.config().node_v6 } else { &env.config().node_v4 }
 }
 
 /// Whether a packet to this node can be the answer to one that left with the node's address.
 #[inline(always)]
-fn may_come_back<E: Env>(env: &E, packet: &Packet) -> bool {
+pub(crate) fn may_come_back<E: Env>(env: &E, packet: &Packet) -> bool {
     let port = u32::from(u16::from_be(packet.destination_port));
     match packet.protocol {
         protocol::ICMP | protocol::ICMPV6 => true,

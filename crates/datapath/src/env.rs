@@ -28,6 +28,8 @@ pub enum Action {
     Tunnel = 5,
     /// Back where it came from (answers to ARP and neighbour solicitations).
     Reply = 6,
+    /// Out of the device `ifindex` as it is, link addresses and all.
+    Transmit = 7,
 }
 
 /// What to do with a packet, and how. Flat and always whole: registers that only some variants fill are "unreadable" to
@@ -250,6 +252,9 @@ pub trait Env: Tables {
 
     /// Where the node's routes send this packet: the device, with the next hop in `gateway`, or [`ROUTE_STACK`].
     fn route(&mut self, packet: &Packet, gateway: &mut Addr) -> u32;
+    /// The way of a packet that leaves as `work.nat` says, with both link addresses; `false` if it is not fully known.
+    /// Only where packets leave without the stack (XDP).
+    fn link(&mut self, work: &Work, out: &mut Link) -> bool;
     /// What the tunnel device knows of this packet.
     fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason>;
 
@@ -259,6 +264,24 @@ pub trait Env: Tables {
     fn emit(&mut self, event: &mut Event);
     /// Counts a packet: `reason` 0 = forwarded.
     fn count(&mut self, reason: u8, egress: bool);
+}
+
+/// The way to a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Device.
+    pub ifindex: u32,
+    /// Largest IP packet of the route, bytes; 0 = as the device.
+    pub mtu: u32,
+    /// Link address of the neighbour.
+    pub to: [u8; 6],
+    /// Link address of the device.
+    pub from: [u8; 6],
+}
+
+impl Link {
+    /// No way.
+    pub const NONE: Link = Link { ifindex: 0, mtu: 0, to: [0; 6], from: [0; 6] };
 }
 
 /// Where room is made.

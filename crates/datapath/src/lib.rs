@@ -24,11 +24,13 @@ pub mod side;
 pub mod socket;
 pub mod trace;
 pub mod work;
+pub mod xdp;
 
 pub use entry::{host_egress, netdev_egress, netdev_ingress, overlay_ingress, pod_egress};
 pub use env::{
-    Action, Checksum, EntryRef, Env, FlowRef, NatRef, ROUTE_STACK, Room, Socket, Table, Tables, TunnelKey,
-    Verdict,
+    Action, Checksum, EntryRef, Env, FlowRef, Link, NatRef, ROUTE_STACK, Room, Socket, Table, Tables,
+    TunnelKey, Verdict,
 };
 pub use parts::Part;
 pub use work::Work;
+pub use xdp::xdp_ingress;

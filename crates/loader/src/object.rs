@@ -274,6 +274,7 @@ fn load_program(name: &str, program: &mut aya::programs::Program) -> Result<Prog
         Kind::SchedClassifier(classifier) => classifier.load(),
         Kind::CgroupSockAddr(socket) => socket.load(),
         Kind::CgroupSock(socket) => socket.load(),
+        Kind::Xdp(xdp) => xdp.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
     .map_err(failed)?;
@@ -284,6 +285,7 @@ fn load_program(name: &str, program: &mut aya::programs::Program) -> Result<Prog
         Kind::SchedClassifier(classifier) => classifier.info(),
         Kind::CgroupSockAddr(socket) => socket.info(),
         Kind::CgroupSock(socket) => socket.info(),
+        Kind::Xdp(xdp) => xdp.info(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
     .map_err(failed)?;

@@ -108,6 +108,35 @@ pub fn test_run(
     })
 }
 
+/// `struct xdp_md`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, IntoBytes, FromBytes, Immutable)]
+struct Early {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// Runs an XDP program once on a packet that came by the interface `ifindex`: its return value, and the packet then.
+///
+/// # Errors
+/// When the kernel refuses the packet.
+pub fn test_run_xdp(
+    program: &impl AsFd,
+    packet: &[u8],
+    ifindex: u32,
+) -> Result<(u32, Vec<u8>), TestRunError> {
+    let mut ctx = Early { data_end: packet.len() as u32, ingress_ifindex: ifindex, ..Early::default() };
+    let mut data = vec![0; packet.len() + HEADROOM];
+    let run = sys::test_run(program.as_fd(), packet, &mut data, ctx.as_mut_bytes(), 1)
+        .map_err(|source| TestRunError { len: packet.len(), ifindex, source })?;
+    data.truncate(run.data_out_len as usize);
+    Ok((run.retval, data))
+}
+
 /// Loads the smallest classifier there is (`r0 = 0; exit`): what a measurement subtracts.
 ///
 /// # Errors

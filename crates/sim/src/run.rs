@@ -7,7 +7,8 @@ use abi::{
 };
 use datapath::packet::{L3, Packet};
 use datapath::{
-    Checksum, Env, FlowRef, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts,
+    Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work,
+    parts,
 };
 
 use crate::node::Node;
@@ -18,6 +19,7 @@ use crate::node::Node;
 pub enum Program {
     PodEgress,
     NetdevIngress,
+    XdpIngress,
     NetdevEgress,
     OverlayIngress,
     HostEgress,
@@ -56,6 +58,7 @@ pub fn run(node: &mut Node, program: Program, sent: Sent) -> Outcome {
     let done = match program {
         Program::PodEgress => datapath::pod_egress(&mut world, &mut work),
         Program::NetdevIngress => datapath::netdev_ingress(&mut world, &mut work),
+        Program::XdpIngress => datapath::xdp_ingress(&mut world, &mut work),
         Program::NetdevEgress => datapath::netdev_egress(&mut world, &mut work),
         Program::OverlayIngress => datapath::overlay_ingress(&mut world, &mut work),
         Program::HostEgress => datapath::host_egress(&mut world, &mut work),
@@ -314,6 +317,16 @@ impl Env for World<'_> {
         // As the kernel's lookup has it (`is_skb_forwardable`): a VLAN tag is always allowed for.
         let large = self.length() > self.node.config.native_mtu + L3 + VLAN && !self.sent.gso;
         if large { ROUTE_STACK } else { route.ifindex }
+    }
+    fn link(&mut self, work: &Work, out: &mut Link) -> bool {
+        let mut packet = work.packet;
+        (packet.source, packet.destination) = (work.nat.source, work.nat.destination);
+        let mut gateway = Addr::UNSPECIFIED;
+        let ifindex = self.route(&packet, &mut gateway);
+        // Every neighbour's link address ends as its IP address does.
+        let last = gateway.words[3].to_ne_bytes()[3];
+        *out = Link { ifindex, mtu: 0, to: [2, 0, 0, 0, 1, last], from: [2, 0, 0, 0, 1, 0] };
+        ifindex != ROUTE_STACK
     }
     fn tunnel_key(&mut self, out: &mut TunnelKey) -> Result<(), DropReason> {
         *out = self.sent.tunnel.ok_or(DropReason::NoTunnelKey)?;

@@ -145,6 +145,7 @@ impl Run<'_> {
                 format!("through the tunnel to node {} as identity {}", verdict.gateway, verdict.identity)
             }
             Action::Reply => format!("answered through {device}"),
+            Action::Transmit => format!("out of {device} before the stack"),
         }
     }
 }
@@ -154,6 +155,7 @@ fn name(program: Program) -> &'static str {
     match program {
         Program::PodEgress => "pod_egress",
         Program::NetdevIngress => "netdev_ingress",
+        Program::XdpIngress => "xdp_ingress",
         Program::NetdevEgress => "netdev_egress",
         Program::OverlayIngress => "overlay_ingress",
         Program::HostEgress => "host_egress",

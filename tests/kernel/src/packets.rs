@@ -50,13 +50,14 @@ pub fn random(random: &mut Random) -> (Program, Sent) {
         Program::PodEgress,
         Program::NetdevIngress,
         Program::NetdevIngress,
+        Program::XdpIngress,
         Program::NetdevEgress,
         Program::OverlayIngress,
         Program::HostEgress,
     ]);
     let ifindex = match program {
         Program::PodEgress => random.pick(&[POD_A, POD_B]),
-        Program::NetdevIngress | Program::NetdevEgress => ETH0,
+        Program::NetdevIngress | Program::XdpIngress | Program::NetdevEgress => ETH0,
         Program::OverlayIngress => TUNNEL,
         Program::HostEgress => HOST,
     };

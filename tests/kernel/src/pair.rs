@@ -12,7 +12,7 @@ use abi::{
 };
 use anyhow::{Context, Result, bail};
 use datapath::{Action, TunnelKey};
-use loader::testrun::{SkBuff, test_run};
+use loader::testrun::{SkBuff, test_run, test_run_xdp};
 use loader::{LoadOptions, Maps, Object, PolicyContent, PolicyTables, PolicyTrieKey};
 use sim::{Node, Outcome, Program, RouteEntry, Sent};
 
@@ -271,10 +271,26 @@ impl Pair {
         Ok(memory)
     }
 
+    /// XDP programs have another context and other return values; as words of the others.
+    fn early(&self, sent: &Sent) -> Result<InKernel> {
+        const XDP_PASS: u32 = 2;
+        const XDP_TX: u32 = 3;
+        let loaded =
+            self.object.program("xdp_ingress").context("program xdp_ingress is not in the object")?;
+        let (retval, frame) = test_run_xdp(loaded, &sent.frame, sent.ifindex)?;
+        let word = match retval {
+            XDP_PASS => Action::Pass as u32,
+            XDP_TX => Action::Transmit as u32,
+            other => 0x1000 + other,
+        };
+        Ok(InKernel { words: [word, sent.ifindex, 0, 0], mark: sent.mark, frame })
+    }
+
     fn kernel(&self, program: Program, sent: &Sent) -> Result<InKernel> {
         let name = match program {
             Program::PodEgress => "pod_egress",
             Program::NetdevIngress => "netdev_ingress",
+            Program::XdpIngress => return self.early(sent),
             Program::NetdevEgress => "netdev_egress",
             Program::OverlayIngress => "overlay_ingress",
             Program::HostEgress => "host_egress",
@@ -365,7 +381,7 @@ fn difference(kernel: &InKernel, memory: &Outcome) -> Option<&'static str> {
         return Some("the packet");
     }
     let details = match verdict.action {
-        Action::Pod => kernel.words[1] == verdict.ifindex,
+        Action::Pod | Action::Transmit => kernel.words[1] == verdict.ifindex,
         Action::Neighbour => {
             kernel.words[1] == verdict.ifindex && kernel.words[3] == verdict.gateway.words[3]
         }

@@ -22,6 +22,10 @@ const ROUTES: &[&str] = &[
     "-6 route add fd00:10:244:2::/64 via fd00:31::12",
 ];
 
+/// Neighbours of `eth0`: whom the routes name, and who is on the link.
+const NEIGHBOURS: &[&str] =
+    &["172.31.0.1", "172.31.0.12", "172.31.0.100", "fd00:31::1", "fd00:31::12", "fd00:31::100"];
+
 /// The namespaces, entered by the calling thread.
 #[derive(Debug)]
 pub struct Place {
@@ -66,6 +70,20 @@ impl Place {
         for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(Path::new("/proc/sys/net").join(file), "1")
                 .with_context(|| format!("setting {file}"))?;
+        }
+        ip("link set eth0 address 02:00:00:00:01:00")?;
+        for neighbour in NEIGHBOURS {
+            // The simulator's rule: a neighbour's link address ends as its address does.
+            let last: u8 = neighbour
+                .rsplit(['.', ':'])
+                .next()
+                .and_then(|end| {
+                    if neighbour.contains(':') { u8::from_str_radix(end, 16).ok() } else { end.parse().ok() }
+                })
+                .unwrap_or_default();
+            ip(&format!(
+                "neigh replace {neighbour} lladdr 02:00:00:00:01:{last:02x} nud permanent dev eth0"
+            ))?;
         }
         ROUTES.iter().try_for_each(|route| ip(route))
     }

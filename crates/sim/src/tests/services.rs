@@ -133,6 +133,43 @@ fn a_client_outside_reaches_a_pod_of_another_node_through_this_one() {
     }
 }
 
+#[test]
+fn what_only_passes_is_sent_before_the_stack() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    for flags in [tcp::SYN, tcp::ACK] {
+        let out = sent(&mut node, Program::XdpIngress, ETH0, &spec(CLIENT, NODE, 6, 40_000, PORT, flags));
+        went_as(&out, Action::Transmit, &format!("{NODE}:40000"), &format!("{REMOTE}:8080"));
+        assert_eq!((out.frame[5], out.frame[22]), (12, 63), "the next hop's address, one hop less");
+        let out = sent(&mut node, Program::XdpIngress, ETH0, &ack(REMOTE, NODE, 8080, 40_000));
+        went_as(&out, Action::Transmit, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:40000"));
+    }
+    // Half of the packets take the other way; it is one connection.
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &ack(CLIENT, NODE, 40_000, PORT));
+    went_as(&out, Action::Neighbour, &format!("{NODE}:40000"), &format!("{REMOTE}:8080"));
+}
+
+#[test]
+fn what_ends_on_this_node_goes_on_untouched() {
+    for backend in [LOCAL, NODE] {
+        let mut node = balancing(false);
+        serve(&mut node, &[backend]);
+        let packet = syn(CLIENT, NODE, 40_000, PORT);
+        let early = sent(&mut node, Program::XdpIngress, ETH0, &packet);
+        assert_eq!((went(&early), early.frame), (Action::Pass, summed(&packet)));
+        let out = sent(&mut node, Program::NetdevIngress, ETH0, &packet);
+        assert_eq!(ends(&out).1, format!("{backend}:8080"));
+    }
+    let mut node = balancing(false);
+    serve(&mut node, &[]);
+    for packet in
+        [syn(CLIENT, NODE, 40_000, PORT), syn(CLIENT, NODE, 40_000, 22), syn(CLIENT, VIP, 40_000, 80)]
+    {
+        let early = sent(&mut node, Program::XdpIngress, ETH0, &packet);
+        assert_eq!((went(&early), early.frame), (Action::Pass, summed(&packet)));
+    }
+}
+
 /// A frame as a pair of nodes sees it, without its link addresses.
 fn direct(v6: bool) {
     let (client, remote, vip) =

@@ -1,0 +1,77 @@
+//! What programs on packets share: checked access to bytes, and the parts of the path as functions.
+
+/// Furthest offset that is read directly: no header this datapath looks at lies beyond.
+pub const FURTHEST: usize = 512;
+
+/// One load of packet bytes, whose address was checked for its size. Headers lie at odd multiples of two, and the
+/// compiler, which must not assume what this machine allows, would fetch them byte by byte.
+macro_rules! load {
+    ($width:literal, $at:ident => $type:ty) => {{
+        let value: u64;
+        // SAFETY: the caller has checked the address; the verifier checks it again.
+        unsafe {
+            asm!(
+                concat!("{value} = *(", $width, " *)({at} + 0)"),
+                value = out(reg) value,
+                at = in(reg) $at,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        Ok(value as $type)
+    }};
+}
+
+/// One store of packet bytes, likewise.
+macro_rules! store {
+    ($width:literal, $at:ident, $value:ident) => {{
+        let value = u64::from($value);
+        // SAFETY: the caller has checked the address; the verifier checks it again.
+        unsafe {
+            asm!(
+                concat!("*(", $width, " *)({at} + 0) = {value}"),
+                value = in(reg) value,
+                at = in(reg) $at,
+                options(nostack, preserves_flags)
+            );
+        }
+        Ok(())
+    }};
+}
+
+/// A part of the path as a function that the verifier checks once for all its callers, whatever they know: the ways
+/// through a part are many, and each would be walked again with everything that follows.
+macro_rules! parts {
+    ($context:ty, |$ctx:ident| $kernel:expr; $($name:ident = $part:ident),* $(; else $other:expr)? $(,)?) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $name(mut $ctx: $context, work: *mut Work) -> u32 {
+                // Counts as a use: where a part needs no context, LLVM would have its callers pass anything.
+                // SAFETY: moves a register to itself.
+                unsafe { asm!("{0} = {0}", inout(reg) $ctx, options(nomem, nostack, preserves_flags)) };
+                // SAFETY: the verifier passes null or a whole Work that only this run uses.
+                let Some(work) = (unsafe { work.as_mut() }) else { return DropReason::InvalidPacket as u32 };
+                match parts::run(&mut $kernel, Part::$part, work) {
+                    Ok(()) => 0,
+                    Err(reason) => reason as u32,
+                }
+            }
+        )*
+
+        /// Calls the function of a part.
+        #[inline(always)]
+        fn call(ctx: $context, part: Part, work: &mut Work) -> Result<(), DropReason> {
+            let code = match part {
+                $(Part::$part => $name(ctx, work),)*
+                $(_ => return $other,)?
+            };
+            if code == 0 {
+                return Ok(());
+            }
+            // SAFETY: the functions above return nothing but 0 and the discriminants of this `repr(u8)` enum.
+            Err(unsafe { core::mem::transmute::<u8, DropReason>(code as u8) })
+        }
+    };
+}
+
+pub(crate) use {load, parts, store};
