@@ -106,8 +106,7 @@ bad bad-cidr 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRouti
 bad cidr-octet 'ipv4NativeRoutingCIDR' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.256/8
 bad kpr 'kubeProxyReplacement' -- --set kubeProxyReplacement=strict
 bad dsr 'loadBalancer.mode=dsr cannot be used with routingMode=tunnel' -- --set kubeProxyReplacement=true,loadBalancer.mode=dsr
-bad hybrid 'loadBalancer.mode=hybrid is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.mode=hybrid
-bad xdp 'loadBalancer.acceleration=native is not in this version' -- --set kubeProxyReplacement=true,loadBalancer.acceleration=native
+bad hybrid 'loadBalancer.mode=hybrid cannot be used with routingMode=tunnel' -- --set kubeProxyReplacement=true,loadBalancer.mode=hybrid
 bad algorithm 'loadBalancer/algorithm' -- --set loadBalancer.algorithm=least
 bad maglev-size 'maglev.tableSize=65521 is not in this version: tables have 16381 entries' -- --set kubeProxyReplacement=true,maglev.tableSize=65521
 bad maglev-seed 'maglev/hashSeed' -- --set kubeProxyReplacement=true,maglev.hashSeed=abc

@@ -106,7 +106,9 @@ async fn start(
     state.apply(agent_core::Input::NodeAddresses(addresses), loader::monotonic_ns());
     let own_devices = devices.all().map(|device| device.index).collect();
     let for_kernel = Netlink::open().context("cannot talk to the kernel's network")?;
-    let kernel = Kernel::adopt(Arc::clone(&object), Links::new(&config.paths.bpf_root), devices, for_kernel)?;
+    let acceleration = config.balancing.as_ref().map(|b| b.acceleration).unwrap_or_default();
+    let links = Links::new(&config.paths.bpf_root);
+    let kernel = Kernel::adopt(Arc::clone(&object), links, devices, for_kernel, acceleration)?;
 
     let outboxes = Outboxes::default();
     let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), orphans, ready);

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
 
-pub(crate) use balancing::{Balancing, SocketLb};
+pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
 pub(crate) use sources::{Options, gather};
 
 /// Where pod addresses come from.

@@ -18,6 +18,7 @@ use netlink::{Link, Netlink, Route};
 use policy::TableId;
 use reconcile::{Reconciler, Report};
 
+use crate::config::Acceleration;
 use crate::devices::Devices;
 use policies::Leaving;
 use targets::RouteTarget;
@@ -31,6 +32,7 @@ pub(crate) struct Kernel {
     object: Arc<Object>,
     links: Links,
     devices: Devices,
+    acceleration: Acceleration,
     netlink: Netlink,
     tables: PolicyTables,
     slots: BTreeMap<TableId, u32>,
@@ -61,6 +63,7 @@ impl Kernel {
         links: Links,
         devices: Devices,
         mut netlink: Netlink,
+        acceleration: Acceleration,
     ) -> Result<Self> {
         let maps = &object.maps;
         let outer = maps.policies.try_clone().context("cannot open the policy tables")?;
@@ -81,6 +84,7 @@ impl Kernel {
         let mut kernel = Self {
             links,
             devices,
+            acceleration,
             netlink,
             tables,
             slots: BTreeMap::new(),
@@ -255,7 +259,15 @@ impl Kernel {
     /// A device is gone, or the kernel refuses.
     pub(crate) fn attach_node(&self) -> Result<()> {
         for (device, program, hook) in self.node_places() {
-            self.attach_device(&device.name, program, device.index, hook)?;
+            let attached = self.attach_device(&device.name, program, device.index, hook);
+            if hook == Hook::XdpNative && attached.is_err() && self.acceleration == Acceleration::BestEffort {
+                tracing::warn!(
+                    device = device.name,
+                    "the driver has no XDP: services take the way through the stack"
+                );
+                continue;
+            }
+            attached?;
         }
         Ok(())
     }
@@ -268,6 +280,13 @@ impl Kernel {
         for device in native {
             places
                 .extend([(device, "netdev_ingress", Hook::Ingress), (device, "netdev_egress", Hook::Egress)]);
+            match self.acceleration {
+                Acceleration::Disabled => {}
+                Acceleration::Native | Acceleration::BestEffort => {
+                    places.push((device, "xdp_ingress", Hook::XdpNative));
+                }
+                Acceleration::Generic => places.push((device, "xdp_ingress", Hook::XdpGeneric)),
+            }
         }
         places
     }
@@ -288,7 +307,10 @@ impl Kernel {
                 Owner::Endpoint(id) => {
                     place.ifindex != 0 || id.parse().is_ok_and(|id| state.endpoint(id).is_some())
                 }
-                Owner::Device(name) => self.devices.all().any(|d| d.name == *name),
+                Owner::Device(name) => self
+                    .node_places()
+                    .iter()
+                    .any(|(device, program, _)| device.name == *name && *program == key.program),
             };
             if !ours {
                 tracing::info!(owner = ?key.owner, program = key.program, "removing a link that nobody needs any more");

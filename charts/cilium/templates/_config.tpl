@@ -101,6 +101,7 @@ bpf-lb-sock: {{ $v.socketLB.enabled | quote }}
 {{- end }}
 bpf-lb-sock-hostns-only: {{ $v.socketLB.hostNamespaceOnly | quote }}
 bpf-lb-algorithm: {{ $v.loadBalancer.algorithm | quote }}
+bpf-lb-acceleration: {{ $v.loadBalancer.acceleration | quote }}
 bpf-lb-mode: {{ $v.loadBalancer.mode | quote }}
 enable-service-topology: {{ $v.loadBalancer.serviceTopology | quote }}
 {{- with $v.maglev.tableSize }}

@@ -1,4 +1,4 @@
-//! TCX links: which program runs on which interface, pinned so that they outlive the agent.
+//! TCX and XDP links: which program runs on which interface, pinned so that they outlive the agent.
 
 use std::{
     collections::BTreeMap,
@@ -69,6 +69,10 @@ pub enum Hook {
     Ingress,
     /// Packets that this node sends through the interface.
     Egress,
+    /// Packets that come out of the interface, in its driver, before the stack has made buffers of them.
+    XdpNative,
+    /// The same behind the driver, where it cannot do so itself.
+    XdpGeneric,
 }
 
 impl Hook {
@@ -76,7 +80,24 @@ impl Hook {
         match self {
             Hook::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
             Hook::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,
+            Hook::XdpNative | Hook::XdpGeneric => bpf_attach_type::BPF_XDP as u32,
         }
+    }
+
+    /// Flags with which a link is made (`include/uapi/linux/if_link.h` for XDP).
+    fn flags(self) -> u32 {
+        const GENERIC: u32 = 1 << 1;
+        const NATIVE: u32 = 1 << 2;
+        match self {
+            Hook::Ingress | Hook::Egress => sys::AFTER,
+            Hook::XdpNative => NATIVE,
+            Hook::XdpGeneric => GENERIC,
+        }
+    }
+
+    /// What the kernel tells of a link does not tell the two ways of XDP apart.
+    fn as_told(self) -> Self {
+        if self == Hook::XdpGeneric { Hook::XdpNative } else { self }
     }
 
     fn from_number(number: u32) -> Option<Self> {
@@ -89,6 +110,8 @@ impl fmt::Display for Hook {
         f.write_str(match self {
             Hook::Ingress => "ingress",
             Hook::Egress => "egress",
+            Hook::XdpNative => "XDP (native)",
+            Hook::XdpGeneric => "XDP (generic)",
         })
     }
 }
@@ -177,6 +200,8 @@ impl Links {
     /// When the interface is gone, or the kernel refuses. What ran before still runs then.
     pub fn ensure(&self, key: &LinkKey, place: &LinkPlace, program: &Program) -> Result<Change, LinkError> {
         let path = self.path(key);
+        let wanted = *place;
+        let place = &LinkPlace { hook: place.hook.as_told(), ..wanted };
         let pinned = open(&path)?;
         let was_pinned = pinned.is_some();
         if let Some(link) = pinned.or(self.held(|held| held.remove(&path))) {
@@ -206,15 +231,16 @@ impl Links {
                 }
             }
         }
-        self.create(&path, place, program)?;
+        self.create(&path, &wanted, program)?;
         Ok(Change::Created)
     }
 
     fn create(&self, path: &Path, place: &LinkPlace, program: &Program) -> Result<(), LinkError> {
         let LinkPlace { ifindex, hook, .. } = *place;
-        let link = sys::link_create(program.as_fd(), ifindex, hook.number()).map_err(|source| {
-            LinkError::Attach { program: program.name().to_owned(), ifindex, hook, source }
-        })?;
+        let link =
+            sys::link_create(program.as_fd(), ifindex, hook.number(), hook.flags()).map_err(|source| {
+                LinkError::Attach { program: program.name().to_owned(), ifindex, hook, source }
+            })?;
         // The new link is in place; only now may an old one at the same path go.
         detach(path)?;
         pin(&link, path)?;
@@ -377,9 +403,13 @@ pub(crate) fn open(path: &Path) -> Result<Option<OwnedFd>, LinkError> {
     }
 }
 
-/// `None` if it is no TCX link.
+/// `None` if it is a link of another kind.
 fn place_of(link: &OwnedFd) -> io::Result<Option<LinkPlace>> {
     let info: sys::LinkInfoRaw = sys::info(link.as_fd())?;
+    if info.kind == aya_obj::generated::bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+        let place = LinkPlace { ifindex: info.ifindex, hook: Hook::XdpNative, program_id: info.program };
+        return Ok(Some(place));
+    }
     let tcx = aya_obj::generated::bpf_link_type::BPF_LINK_TYPE_TCX as u32;
     let hook = Hook::from_number(info.hook).filter(|_| info.kind == tcx);
     Ok(hook.map(|hook| LinkPlace { ifindex: info.ifindex, hook, program_id: info.program }))

@@ -58,7 +58,7 @@ ProgramInfoRaw { kind: u32, id: u32, tag: [u8; 8], jited_len: u32, xlated_len: u
 loaded: u64, uid: u32, map_count: u32, maps: u64, name: [u8; 16] } }
 
 /// `BPF_F_AFTER`: with no relative given, the tail of the hook.
-const AFTER: u32 = 1 << 4;
+pub(crate) const AFTER: u32 = 1 << 4;
 
 /// One bpf(2) call; `attr` is written back by the kernel for some commands.
 ///
@@ -260,9 +260,13 @@ pub(crate) fn info<T: IntoBytes + FromBytes + Default>(fd: BorrowedFd<'_>) -> io
 }
 
 /// Attaches a program at the tail of a TCX hook of an interface of the calling thread's network namespace.
-pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: u32) -> io::Result<OwnedFd> {
-    let mut attr =
-        LinkCreateAttr { program: raw(program), ifindex, hook, flags: AFTER, ..Default::default() };
+pub(crate) fn link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr { program: raw(program), ifindex, hook, flags, ..Default::default() };
     // SAFETY: no addresses in this attribute.
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
 }

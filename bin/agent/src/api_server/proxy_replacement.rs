@@ -6,7 +6,7 @@ use api::status::{KprFeatures, KubeProxyReplacement, NodePort, Switch};
 use services::{Algorithm, ForwardingMode};
 
 use super::devices::Device;
-use crate::config::{Balancing, Config, SocketLb};
+use crate::config::{Acceleration, Balancing, Config, SocketLb};
 
 /// Annotations of services that count everywhere. `kube_api::services` reads `proxy-delegation` too, but the datapath
 /// does not act on it in this version.
@@ -71,7 +71,13 @@ fn node_port(balancing: &Balancing) -> NodePort {
         mode: mode.to_owned(),
         dsr_mode: dsr_mode.to_owned(),
         algorithm: algorithm.to_owned(),
-        acceleration: "Disabled".to_owned(),
+        acceleration: match balancing.acceleration {
+            Acceleration::Disabled => "Disabled",
+            Acceleration::Native => "Native",
+            Acceleration::BestEffort => "Best-Effort",
+            Acceleration::Generic => "Testing-Only",
+        }
+        .to_owned(),
         lut_size,
         port_min: *settings.node_port_range.start(),
         port_max: *settings.node_port_range.end(),

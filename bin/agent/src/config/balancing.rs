@@ -34,6 +34,8 @@ pub(crate) struct Balancing {
     pub socket: SocketLb,
     /// Nobody may bind a node port.
     pub bind_protection: bool,
+    /// Whether services are sped up by XDP.
+    pub acceleration: Acceleration,
     /// Where kube-proxy's `/healthz` is served.
     pub healthz: Option<SocketAddr>,
     /// `spec.healthCheckNodePort` is served.
@@ -62,6 +64,20 @@ impl Balancing {
     }
 }
 
+/// Whether packets that only pass through this node leave it before the stack (XDP).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Acceleration {
+    /// No.
+    #[default]
+    Disabled,
+    /// In the drivers of all native devices, which must be able to.
+    Native,
+    /// In those drivers that are able to.
+    BestEffort,
+    /// Behind the driver: slower, but everywhere.
+    Generic,
+}
+
 /// The load balancer's options; `None` if services stay with kube-proxy.
 pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
     let replaced = flag(options, "kube-proxy-replacement")?;
@@ -82,6 +98,7 @@ pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
         settings: settings(options, map_max)?,
         socket,
         bind_protection: flag(options, "node-port-bind-protection")?,
+        acceleration: acceleration(options)?,
         healthz: address(options, "kube-proxy-replacement-healthz-bind-address")?,
         health_check_node_port: flag(options, "enable-health-check-nodeport")?,
         proxy_name: proxy_name(options)?,
@@ -149,6 +166,18 @@ fn forwarding(options: &Options) -> Result<ForwardingMode> {
         "dsr" => Ok(ForwardingMode::Dsr),
         "hybrid" => Ok(ForwardingMode::Hybrid),
         other => bail!("--bpf-lb-mode={other} is unknown: use snat, dsr or hybrid"),
+    }
+}
+
+fn acceleration(options: &Options) -> Result<Acceleration> {
+    match options.get("bpf-lb-acceleration") {
+        "disabled" => Ok(Acceleration::Disabled),
+        "native" => Ok(Acceleration::Native),
+        "best-effort" => Ok(Acceleration::BestEffort),
+        "testing-only" => Ok(Acceleration::Generic),
+        other => bail!(
+            "--bpf-lb-acceleration={other} is unknown: use disabled, native, best-effort or testing-only"
+        ),
     }
 }
 

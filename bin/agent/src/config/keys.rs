@@ -28,7 +28,12 @@ pub(super) const KEYS: &[Key] = &[
     key("bpf-lb-maglev-hash-seed", "JLfvgnHc2kaSUFaI", "12 bytes in base64, the same for all nodes"),
     key("bpf-lb-maglev-table-size", "16381", "entries of a service's maglev table: 16381"),
     key("bpf-lb-map-max", "0", "entries of each service table; 0: the table's default"),
-    key("bpf-lb-mode", "snat", "how clients outside reach a backend on another node: snat"),
+    key(
+        "bpf-lb-acceleration",
+        "disabled",
+        "send what only passes through this node before its stack: disabled, native, best-effort, testing-only (generic)",
+    ),
+    key("bpf-lb-mode", "snat", "how clients outside reach a backend on another node: snat, dsr or hybrid"),
     key(
         "bpf-lb-sock",
         "",

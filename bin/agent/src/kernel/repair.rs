@@ -13,6 +13,7 @@ use loader::{Change, Hook, Links};
 
 use super::Kernel;
 use super::targets::RouteTarget;
+use crate::config::Acceleration;
 
 /// A program of somebody else on a hook of ours: device, hook, number of the program.
 pub(super) type ForeignKey = (u32, Hook, u32);
@@ -64,7 +65,12 @@ impl Kernel {
             hooks.push((endpoint.spec.host_ifname.clone(), ifindex, Hook::Ingress));
         }
         for (device, program, hook) in self.node_places() {
-            report(&device.name, self.attach_device(&device.name, program, device.index, hook));
+            let result = self.attach_device(&device.name, program, device.index, hook);
+            if hook == Hook::XdpNative && self.acceleration == Acceleration::BestEffort && result.is_err() {
+                // Told of at start.
+                continue;
+            }
+            report(&device.name, result);
             hooks.push((device.name.clone(), device.index, hook));
         }
         self.look_for_others(&hooks);
