@@ -86,8 +86,8 @@ summary() {
 }
 
 tools/setup.sh e2e
+rm -rf "${OUT:?}"
 mkdir -p "$OUT"
-rm -f "$OUT"/*
 if ! $LAB status > /dev/null 2>&1; then
   [ -n "${KEEP:-}" ] || trap '$LAB down > /dev/null' EXIT
   step "lab $LAB_NAME" lab_up

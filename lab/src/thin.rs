@@ -52,6 +52,10 @@ fn start_agent(machine: &Machine, handle: &Handle, config: &Path, credentials: &
     argv.flag("config-dir", config.display())
         .flag("k8s-kubeconfig-path", credentials.display())
         .flag("lib-dir", root().join("target/bpf").display());
+    // In a pod the chart mounts it; here it is where the machine has it.
+    if let Some(unified) = crate::cgroup::hierarchies()?.into_iter().find(|hierarchy| hierarchy.v2) {
+        argv.flag("cgroup-root", unified.mount.display());
+    }
     handle.start_with("cilium-agent", &argv.0, &[("K8S_NODE_NAME", &machine.name)])
 }
 

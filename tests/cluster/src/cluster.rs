@@ -31,6 +31,8 @@ impl Routing {
                 "autoDirectNodeRoutes=true",
                 "ipv4NativeRoutingCIDR=10.244.0.0/16",
                 "ipv6NativeRoutingCIDR=fd00:10:244::/56",
+                // The lab's devices have no XDP of their own.
+                "loadBalancer.acceleration=testing-only",
             ],
             Routing::Tunnel => &["routingMode=tunnel"],
         }

@@ -73,12 +73,12 @@ fn main() -> Result<()> {
             rules::run(&cluster, &mut report)?;
             faults::run(&cluster, &[], &mut report)?;
             restart::run(&cluster, kills, &mut report)?;
-            services::run(&cluster, &mut report)?;
+            services::run(&cluster, Routing::Native, &mut report)?;
             services::roll(&cluster, rolls, &mut report)?;
             drop(cluster);
             let cluster = Cluster::up("citest", Routing::Tunnel)?;
             connectivity::run(&cluster, &mut report)?;
-            services::run(&cluster, &mut report)?;
+            services::run(&cluster, Routing::Tunnel, &mut report)?;
             restart::run(&cluster, kills.div_ceil(2), &mut report)?;
             drop(cluster);
             faults::exhausted_pool(&mut report)?;
@@ -95,13 +95,13 @@ fn main() -> Result<()> {
             for routing in [Routing::Native, Routing::Tunnel] {
                 let cluster = Cluster::up("services", routing)?;
                 cluster.apply(&[manifests::namespace()])?;
-                services::run(&cluster, &mut report)?;
+                services::run(&cluster, routing, &mut report)?;
             }
         }
         What::Roll { times } => {
             let cluster = Cluster::up("roll", Routing::Native)?;
             cluster.apply(&[manifests::namespace()])?;
-            services::run(&cluster, &mut report)?;
+            services::run(&cluster, Routing::Native, &mut report)?;
             services::roll(&cluster, times, &mut report)?;
         }
         What::Kill { times } => {
@@ -132,7 +132,7 @@ fn demo(routing: Routing, report: &mut Report) -> Result<()> {
     let flows = cluster.agent("n1", &observe)?;
     report.show(&connectivity::telling(&flows, 24));
     if routing == Routing::Native {
-        services::run(&cluster, report)?;
+        services::run(&cluster, routing, report)?;
     }
     Ok(())
 }

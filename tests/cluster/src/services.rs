@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, finished, probe, socket};
+use crate::cluster::{Cluster, Routing, finished, probe, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{NAMESPACE, WORLD, pod};
 use crate::report::Report;
@@ -19,6 +19,8 @@ const PORTS: [u16; 3] = [30_080, 30_081, 30_082];
 /// `spec.externalIPs`: an address of the outside's network that no machine has.
 const EXTERNAL: &str = "172.31.0.200";
 const HOST_PORT: u16 = 8088;
+/// NodePort of the service whose backend answers clients directly, where packets travel as they are.
+const DIRECT: u16 = 30_083;
 /// The pods behind the services: one on each node.
 const BACKENDS: [&str; 2] = ["web-1", "web-2"];
 const CLIENT: &str = "web-client";
@@ -85,6 +87,12 @@ fn objects() -> Vec<Value> {
         "web-sticky",
         &json!({ "selector": { "app": "web" }, "sessionAffinity": "ClientIP", "ports": [{ "port": 8000, "targetPort": 80 }] }),
     ));
+    let direct = json!({
+        "type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "selector": { "name": BACKENDS[1] }, "ports": [port(DIRECT)],
+    });
+    let mut direct = service("web-direct", &direct);
+    direct["metadata"]["annotations"] = json!({ "service.cilium.io/forwarding-mode": "dsr" });
+    objects.push(direct);
     objects
 }
 
@@ -112,14 +120,14 @@ fn ask(cluster: &Cluster, from: From, how: &str, to: &str) -> Result<(String, St
 }
 
 /// Makes the services and uses them from everywhere.
-pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
+pub(crate) fn run(cluster: &Cluster, routing: Routing, report: &mut Report) -> Result<()> {
     report.title("Services without kube-proxy");
     cluster.apply(&objects())?;
     wait_for_pods(cluster)?;
     report.show(&cluster.kubectl(&["get", "services", "-n", NAMESPACE, "-o", "wide"])?);
     cluster.lab(&["exec", "world", "ip", "route", "replace", EXTERNAL, "via", "172.31.0.11"])?;
     reach(cluster, report)?;
-    end(cluster, report)?;
+    end(cluster, routing, report)?;
     stick(cluster, report)?;
     for node in ["n1", "n2"] {
         let rules = "iptables-save 2>/dev/null | grep -c KUBE-SVC; nft list ruleset 2>/dev/null | grep -c kube-proxy; true";
@@ -169,7 +177,7 @@ fn reach(cluster: &Cluster, report: &mut Report) -> Result<()> {
 }
 
 /// What leads nowhere, and what the answerer knows of its client.
-fn end(cluster: &Cluster, report: &mut Report) -> Result<()> {
+fn end(cluster: &Cluster, routing: Routing, report: &mut Report) -> Result<()> {
     let world = From::Machine("world");
     let none = cluster_ips(cluster, "web-none")?.remove(0);
     let web = cluster_ips(cluster, "web")?.remove(0);
@@ -192,6 +200,19 @@ fn end(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let (_, client) = ask(cluster, world, "connect", &socket("172.31.0.12", PORTS[1]))?;
     let address = client.rsplit_once(':').map_or("", |(address, _)| address);
     report.check("Local keeps the client's address", "world", WORLD[0], address);
+    for (node, client) in [("172.31.0.11", WORLD[0]), ("fd00:31::11", WORLD[1])] {
+        let (answered, seen) = ask(cluster, world, "connect", &socket(node, DIRECT))?;
+        report.check(
+            "DSR annotation",
+            &format!("world {node}:{DIRECT}, backend elsewhere"),
+            BACKENDS[1],
+            &answered,
+        );
+        if routing == Routing::Native {
+            let address = seen.rsplit_once(':').map_or("", |(address, _)| address.trim_matches(['[', ']']));
+            report.check("DSR keeps the client's address", &format!("world {node}"), client, address);
+        }
+    }
     Ok(())
 }
 

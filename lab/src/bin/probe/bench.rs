@@ -30,6 +30,11 @@ pub(crate) struct Figures {
     p99_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_us: Option<f64>,
+    /// Of it until the connection stood (crr).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_p50_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_p99_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gbit_per_second: Option<f64>,
     /// Attempts that failed.
@@ -39,14 +44,23 @@ pub(crate) struct Figures {
 impl Figures {
     fn from_samples(elapsed: Duration, mut nanos: Vec<u64>, errors: u64) -> Self {
         nanos.sort_unstable();
-        let at = |q: f64| {
-            let last = nanos.len().checked_sub(1)?;
-            Some(nanos[(last as f64 * q).round() as usize] as f64 / 1000.0)
-        };
+        let at = |q| quantile(&nanos, q);
         let (p50_us, p90_us, p99_us, max_us) = (at(0.5), at(0.9), at(0.99), at(1.0));
         let (seconds, count) = (elapsed.as_secs_f64(), nanos.len() as u64);
         let per_second = count as f64 / seconds;
-        Self { seconds, count, per_second, p50_us, p90_us, p99_us, max_us, gbit_per_second: None, errors }
+        Self {
+            seconds,
+            count,
+            per_second,
+            p50_us,
+            p90_us,
+            p99_us,
+            max_us,
+            connect_p50_us: None,
+            connect_p99_us: None,
+            gbit_per_second: None,
+            errors,
+        }
     }
 
     /// Prints it; false if nothing was measured.
@@ -58,6 +72,9 @@ impl Figures {
                 if let (Some(p50), Some(p99), Some(max)) = (self.p50_us, self.p99_us, self.max_us) {
                     print!(", p50 {p50:.1} µs, p99 {p99:.1} µs, max {max:.1} µs");
                 }
+                if let (Some(p50), Some(p99)) = (self.connect_p50_us, self.connect_p99_us) {
+                    print!(", connect p50 {p50:.1} µs, p99 {p99:.1} µs");
+                }
                 if let Some(rate) = self.gbit_per_second {
                     print!(", {rate:.2} Gbit/s");
                 }
@@ -66,6 +83,12 @@ impl Figures {
         }
         Ok(self.count > 0)
     }
+}
+
+/// The value of sorted samples below which a part `q` of them lies, in microseconds.
+fn quantile(sorted: &[u64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    Some(sorted[(last as f64 * q).round() as usize] as f64 / 1000.0)
 }
 
 /// `size` bytes there and back, over and over.
@@ -90,7 +113,7 @@ pub(crate) fn rr(to: SocketAddr, time: Duration, size: usize) -> Result<Figures>
 /// reset so that no TIME_WAIT is in the way.
 pub(crate) fn crr(to: SocketAddr, time: Duration, ports: RangeInclusive<u16>) -> Result<Figures> {
     ensure!(!ports.is_empty(), "--ports: the first is above the last");
-    let mut samples = Vec::with_capacity(1 << 18);
+    let (mut samples, mut connects) = (Vec::with_capacity(1 << 18), Vec::with_capacity(1 << 18));
     let mut errors = 0;
     let start = Instant::now();
     let mut before = start;
@@ -99,23 +122,34 @@ pub(crate) fn crr(to: SocketAddr, time: Duration, ports: RangeInclusive<u16>) ->
             break;
         }
         match one_connection(to, port) {
-            Ok(()) => samples.push(nanos(before.elapsed())),
+            Ok(connected) => {
+                samples.push(nanos(before.elapsed()));
+                connects.push(nanos(connected - before));
+            }
             Err(_) => errors += 1,
         }
         before = Instant::now();
     }
-    Ok(Figures::from_samples(before - start, samples, errors))
+    connects.sort_unstable();
+    Ok(Figures {
+        connect_p50_us: quantile(&connects, 0.5),
+        connect_p99_us: quantile(&connects, 0.99),
+        ..Figures::from_samples(before - start, samples, errors)
+    })
 }
 
-fn one_connection(to: SocketAddr, port: u16) -> Result<()> {
+/// When the connection stood; it has carried a byte and is reset since.
+fn one_connection(to: SocketAddr, port: u16) -> Result<Instant> {
     let mut stream = match connect_from(to, Some(port), LIMIT) {
         // The port is somebody else's: not what is measured here, take any other.
         Err(Errno::EADDRINUSE) => connect_from(to, None, LIMIT)?,
         other => other?,
     };
+    let connected = Instant::now();
     stream.write_all(b"e")?;
     stream.read_exact(&mut [0])?;
-    Ok(reset_on_close(&stream)?)
+    reset_on_close(&stream)?;
+    Ok(connected)
 }
 
 trait CycleForever {
@@ -149,6 +183,8 @@ pub(crate) fn stream(to: SocketAddr, time: Duration, size: usize) -> Result<Figu
         p90_us: None,
         p99_us: None,
         max_us: None,
+        connect_p50_us: None,
+        connect_p99_us: None,
         gbit_per_second,
         errors: 0,
     })
