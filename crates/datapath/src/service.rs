@@ -321,7 +321,9 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         work.nat.source = if v6 { cfg.loopback_v6 } else { cfg.loopback_v4 };
     } else if work.inside == 0 && !here {
         // With the client's own address if the backend's node answers it directly.
-        let direct = work.frontend.flags & DSR != 0 && work.packet.protocol != protocol::SCTP;
+        let direct = work.frontend.flags & DSR != 0
+            && cfg.features & config::DSR != 0
+            && work.packet.protocol != protocol::SCTP;
         work.nat.flags = if direct { DIRECT } else { 0 };
         taken = !direct;
     }

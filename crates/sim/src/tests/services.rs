@@ -175,6 +175,7 @@ fn direct(v6: bool) {
     let (client, remote, vip) =
         if v6 { ("fd00:31::100", "fd00:10:244:2::20", "fd00:96::10") } else { (CLIENT, REMOTE, VIP) };
     let mut node = balancing(false);
+    node.config.features |= config::DSR;
     serve(&mut node, &[remote]);
     let key = frontend_key(addr(vip), 80);
     let row = Frontend {

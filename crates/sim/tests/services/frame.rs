@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sim::frame::checksum;
+use axoneme_sim::frame::checksum;
 
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
