@@ -121,6 +121,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::BPF_POLICY, get(bpf::policy))
         .route(paths::BPF_METRICS, get(bpf::metrics))
         .route(paths::BPF_ENDPOINTS, get(bpf::endpoints))
+        .route(paths::BPF_IPMASQ, get(bpf::ipmasq))
         .route(paths::BPF_LB, get(lb::tables))
         .route(paths::BPF_MAGLEV, get(lb::maglev))
         .route(paths::BPF_MAGLEV_TABLE, get(lb::maglev_table))

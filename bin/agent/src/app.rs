@@ -1,6 +1,6 @@
 //! The agent, put together. Read from top to bottom: this is the order in which a node comes up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{garbage, hubble, links, watches, writers};
-use crate::{health, lock, node, startup};
+use crate::{health, ip_masq, lock, node, startup};
 
 /// How often the CNI configuration is looked after.
 const CNI_INTERVAL: Duration = Duration::from_secs(10);
@@ -108,7 +108,12 @@ async fn start(
     let for_kernel = Netlink::open().context("cannot talk to the kernel's network")?;
     let acceleration = config.balancing.as_ref().map(|b| b.acceleration).unwrap_or_default();
     let links = Links::new(&config.paths.bpf_root);
-    let kernel = Kernel::adopt(Arc::clone(&object), links, devices, for_kernel, acceleration)?;
+    let mut kernel = Kernel::adopt(Arc::clone(&object), links, devices, for_kernel, acceleration)?;
+    let mut spared = ip_masq::Watcher::new(config);
+    match &mut spared {
+        Some(watcher) => drop(watcher.look().map(|list| kernel.set_no_masquerade(&list))),
+        None => kernel.set_no_masquerade(&BTreeSet::new()),
+    }
 
     let outboxes = Outboxes::default();
     let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), orphans, ready);
@@ -127,6 +132,10 @@ async fn start(
         "network watch",
         Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)),
     );
+
+    if let Some(watcher) = spared {
+        spawn_fallible(tasks, "ip-masq-agent", Box::pin(watcher.run(handle.clone())));
+    }
 
     let mut views = watching.views;
     let mut services = None;

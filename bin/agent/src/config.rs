@@ -136,6 +136,8 @@ pub(crate) struct Config {
     pub masquerade_v4: bool,
     /// Pods' IPv6 packets to the world leave with the node's address.
     pub masquerade_v6: bool,
+    /// File that lists destinations that see pods' own addresses.
+    pub ip_masq_agent: Option<PathBuf>,
     /// Source of pod addresses.
     pub ipam: IpamMode,
     /// When a direction is closed.
@@ -188,6 +190,7 @@ impl Config {
             native_v6: optional(options, "ipv6-native-routing-cidr")?,
             masquerade_v4: flag(options, "enable-ipv4")? && flag(options, "enable-ipv4-masquerade")?,
             masquerade_v6: flag(options, "enable-ipv6")? && flag(options, "enable-ipv6-masquerade")?,
+            ip_masq_agent: ip_masq_agent(options)?,
             ipam: ipam(options)?,
             enforcement: enforcement(options)?,
             audit: flag(options, "policy-audit-mode")?,
@@ -240,12 +243,20 @@ impl Config {
                 self.mtu.unwrap_or_default()
             );
         }
+        if self.ip_masq_agent.is_some() && !self.masquerade_v4 && !self.masquerade_v6 {
+            bail!(
+                "--enable-ip-masq-agent=true cannot be used with --enable-ipv4-masquerade=false and \
+                 --enable-ipv6-masquerade=false: without masquerading there is nothing to except from it; set \
+                 --enable-ipv4-masquerade=true or --enable-ipv6-masquerade=true, or drop --enable-ip-masq-agent"
+            );
+        }
         self.check_native_cidr()
     }
 
-    /// Native routing with masquerading must know which destinations are "inside" (the text is Cilium's).
+    /// Native routing with masquerading must know which destinations are "inside" (the text is Cilium's); the list of the
+    /// ip-masq-agent tells as well.
     fn check_native_cidr(&self) -> Result<()> {
-        let native = !self.tunnel();
+        let native = !self.tunnel() && self.ip_masq_agent.is_none();
         for (missing, masquerade, family) in [
             (self.native_v4.is_none(), self.masquerade_v4, 4),
             (self.native_v6.is_none(), self.masquerade_v6, 6),
@@ -317,6 +328,21 @@ fn routing(options: &Options) -> Result<Routing> {
         "native" => Ok(Routing::Native { direct_routes }),
         other => bail!("--routing-mode={other} is unknown: use tunnel or native"),
     }
+}
+
+fn ip_masq_agent(options: &Options) -> Result<Option<PathBuf>> {
+    if !flag(options, "enable-ip-masq-agent")? {
+        return Ok(None);
+    }
+    let path = PathBuf::from(options.get("ip-masq-agent-config-path"));
+    if !path.is_absolute() {
+        bail!(
+            "--ip-masq-agent-config-path={} is no absolute path: give the file with the list, normally \
+             /etc/config/ip-masq-agent",
+            path.display()
+        );
+    }
+    Ok(Some(path))
 }
 
 fn ipam(options: &Options) -> Result<IpamMode> {

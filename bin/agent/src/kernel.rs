@@ -45,6 +45,7 @@ pub(crate) struct Kernel {
     local: Reconciler<Addr, u32>,
     hosts: Reconciler<Addr, IpcacheEntry>,
     prefixes: Reconciler<PrefixKey, IpcacheEntry>,
+    no_masquerade: Reconciler<PrefixKey, u32>,
     routes: Reconciler<IpNet, Route>,
     /// Programs of others that were told of.
     foreign: BTreeSet<repair::ForeignKey>,
@@ -78,6 +79,14 @@ impl Kernel {
         let mut prefixes = Reconciler::new();
         prefixes
             .adopt(maps.prefixes.dump().context("cannot read the prefixes of the last run")?, |_, _| true);
+        let spared = maps
+            .no_masquerade
+            .dump()
+            .context("cannot read the destinations that the last run did not masquerade")?;
+        let mut no_masquerade = Reconciler::new();
+        no_masquerade.adopt(spared.iter().copied(), |_, _| true);
+        // They hold until a list is known.
+        no_masquerade.replace(spared.into_iter().collect(), 0);
         let mut routes = Reconciler::new();
         let owned = netlink.owned_routes().context("cannot read the routes of the last run")?;
         routes.adopt(owned.into_iter().map(|r| (r.destination, r)), |_, _| true);
@@ -95,6 +104,7 @@ impl Kernel {
             local,
             hosts,
             prefixes,
+            no_masquerade,
             routes,
             foreign: BTreeSet::new(),
             primed: false,
@@ -151,6 +161,12 @@ impl Kernel {
         }
     }
 
+    /// Sets the destinations towards which pods keep their own address; [`Kernel::run`] writes them.
+    pub(crate) fn set_no_masquerade(&mut self, prefixes: &BTreeSet<IpNet>) {
+        let rows = prefixes.iter().map(|prefix| (agent_core::prefix_key(*prefix), 1));
+        self.no_masquerade.replace(rows.collect(), self.revision);
+    }
+
     /// Tries again what is due, and recycles tables.
     pub(crate) fn run(&mut self, now: Duration) {
         if !self.primed {
@@ -172,7 +188,8 @@ impl Kernel {
     /// When [`Kernel::run`] has something to do again.
     pub(crate) fn next_run(&self) -> Option<Duration> {
         let tables = [self.pods.next_run(), self.local.next_run(), self.hosts.next_run()];
-        tables.into_iter().chain([self.prefixes.next_run(), self.routes.next_run()]).flatten().min()
+        let more = [self.prefixes.next_run(), self.no_masquerade.next_run(), self.routes.next_run()];
+        tables.into_iter().chain(more).flatten().min()
     }
 
     /// The newest revision of which everything that decides about packets is in the kernel.
@@ -194,6 +211,11 @@ impl Kernel {
         lines.extend(self.hosts.failures().map(|(k, f)| format!("address {k}: {}", f.error)));
         lines.extend(
             self.prefixes.failures().map(|(k, f)| format!("prefix {}/{}: {}", k.addr, k.len, f.error)),
+        );
+        lines.extend(
+            self.no_masquerade
+                .failures()
+                .map(|(k, f)| format!("destination {}/{} not to masquerade: {}", k.addr, k.len, f.error)),
         );
         lines.extend(self.routes.failures().map(|(k, f)| format!("route to {k}: {}", f.error)));
         lines.extend(
@@ -366,6 +388,7 @@ impl Kernel {
         let mut reports: Vec<Report> = vec![
             self.hosts.run(&mut Shared(&maps.hosts), now),
             self.prefixes.run(&mut Shared(&maps.prefixes), now),
+            self.no_masquerade.run(&mut Shared(&maps.no_masquerade), now),
         ];
         // An address never leads to a pod whose row is not there.
         self.pods.hold_deletes(true);

@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod devices;
 mod health;
+mod ip_masq;
 mod kernel;
 mod lock;
 mod names;

@@ -4,8 +4,8 @@ mod lb;
 mod nat;
 
 use crate::cli::{
-    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, MetricsCommand, NatCommand,
-    SocknatCommand,
+    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, IpmasqCommand,
+    MetricsCommand, NatCommand, SocknatCommand,
 };
 use crate::output::render;
 use crate::table;
@@ -24,6 +24,10 @@ pub(crate) fn run(client: &Client, command: &BpfCommand) -> Result<String> {
         BpfCommand::Ct(CtCommand::List { format, .. }) => {
             let entries: Vec<CtEntry> = client.get(paths::BPF_CT)?;
             render(format.output.as_ref(), &entries, |entries| entries.iter().map(ct_line).collect())
+        }
+        BpfCommand::Ipmasq(IpmasqCommand::List(format)) => {
+            let prefixes: Vec<String> = client.get(paths::BPF_IPMASQ)?;
+            render(format.output.as_ref(), &prefixes, |prefixes| column("IP PREFIX/ADDRESS", prefixes))
         }
         BpfCommand::Lb(command) => lb::run(client, command),
         BpfCommand::Nat(NatCommand::List(format)) => nat::run(client, format),
@@ -107,6 +111,11 @@ fn pairs<'a>(
         }
     }
     table::layout(&text)
+}
+
+/// One column with a title.
+fn column(title: &str, rows: &[String]) -> String {
+    table::layout(&rows.iter().fold(format!("{title}\t\n"), |text, row| text + row + "\t\n"))
 }
 
 fn endpoint_rows(endpoints: &[LocalEndpoint]) -> BTreeMap<String, Vec<String>> {

@@ -7,8 +7,8 @@ use api::GoDuration;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bpf::{
-    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, LbCommand, LbListArgs,
-    MaglevCommand, MetricsCommand, NatCommand, SocknatCommand,
+    BpfCommand, BpfEndpointCommand, BpfPolicyCommand, CtCommand, IpcacheCommand, IpmasqCommand, LbCommand,
+    LbListArgs, MaglevCommand, MetricsCommand, NatCommand, SocknatCommand,
 };
 
 /// Look into the cilium-agent of this node: its state, its endpoints, the kernel's tables, and packets as they pass.

@@ -59,6 +59,8 @@ pub const BPF_POLICY: &str = "/v1/bpf/policy/{id}";
 pub const BPF_METRICS: &str = "/v1/bpf/metrics";
 /// GET → `Vec<`[`crate::bpf::LocalEndpoint`]`>`.
 pub const BPF_ENDPOINTS: &str = "/v1/bpf/endpoint";
+/// GET → `Vec<String>`, the prefixes that are never masqueraded.
+pub const BPF_IPMASQ: &str = "/v1/bpf/ipmasq";
 /// GET → [`crate::lb::Tables`].
 pub const BPF_LB: &str = "/v1/bpf/lb";
 /// GET → `Vec<`[`crate::lb::Maglev`]`>`.

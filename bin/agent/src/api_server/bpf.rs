@@ -42,6 +42,15 @@ pub(super) async fn ipcache(State(context): State<Context>) -> Answer<Vec<Ipcach
     entries.await?.map(Json)
 }
 
+/// Destinations towards which pods keep their own address.
+pub(super) async fn ipmasq(State(context): State<Context>) -> Answer<Vec<String>> {
+    let object = context.handle.ask(|owner| owner.kernel.object().clone()).await?;
+    let rows = object.maps.no_masquerade.dump().map_err(kernel)?;
+    let mut prefixes: Vec<_> = rows.iter().filter_map(|(key, _)| agent_core::key_prefix(key)).collect();
+    prefixes.sort_unstable();
+    Ok(Json(prefixes.iter().map(ToString::to_string).collect()))
+}
+
 /// Tracked connections.
 pub(super) async fn connections(State(context): State<Context>) -> Answer<Vec<CtEntry>> {
     // A full table is read outside the owner, who has pods to serve.

@@ -212,7 +212,7 @@ fn masquerading(owner: &Owner, config: &Config) -> Masquerading {
         mode: "BPF".to_owned(),
         snat_exclusion_cidr_v4: config.native_v4.map(|c| c.to_string()).unwrap_or_default(),
         snat_exclusion_cidr_v6: config.native_v6.map(|c| c.to_string()).unwrap_or_default(),
-        ip_masq_agent: false,
+        ip_masq_agent: config.ip_masq_agent.is_some(),
         devices,
     }
 }

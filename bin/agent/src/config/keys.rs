@@ -65,6 +65,11 @@ pub(super) const KEYS: &[Key] = &[
     key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
     key("enable-hubble", "true", "serve flows"),
+    key(
+        "enable-ip-masq-agent",
+        "false",
+        "pods keep their own address towards the destinations that a file lists (ip-masq-agent-config-path)",
+    ),
     key("enable-ipv4", "true", "IPv4 for pods"),
     key("enable-ipv4-masquerade", "true", "pods reach the world with the node's IPv4 address"),
     key("enable-ipv6", "false", "IPv6 for pods"),
@@ -80,6 +85,11 @@ pub(super) const KEYS: &[Key] = &[
     key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
     key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
     key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
+    key(
+        "ip-masq-agent-config-path",
+        "/etc/config/ip-masq-agent",
+        "file with the list of the ip-masq-agent, YAML or JSON; read again when it changes",
+    ),
     key("ipam", "cluster-pool", "where pod addresses come from: cluster-pool or kubernetes"),
     key("ipv4-native-routing-cidr", "", "destinations that see the pods' own IPv4 addresses"),
     key("ipv6-native-routing-cidr", "", "destinations that see the pods' own IPv6 addresses"),

@@ -36,6 +36,23 @@ fn native_routing_with_masquerade_needs_a_cidr() {
 }
 
 #[test]
+fn the_ip_masq_agent_excepts_from_what_there_is() {
+    let on = ("enable-ip-masq-agent", "true");
+    assert_eq!(parse(&[]).expect("defaults").ip_masq_agent, None);
+    let path = parse(&[on]).expect("valid").ip_masq_agent.expect("on");
+    assert_eq!(path.as_os_str(), "/etc/config/ip-masq-agent");
+    // Its list says what is inside, as the CIDR would.
+    assert!(parse(&[on, ("routing-mode", "native")]).is_ok());
+    let text = refusal(&[on, ("enable-ipv4-masquerade", "false")]);
+    assert!(
+        text.contains("--enable-ip-masq-agent=true cannot be used with --enable-ipv4-masquerade=false"),
+        "{text}"
+    );
+    let text = refusal(&[on, ("ip-masq-agent-config-path", "here")]);
+    assert!(text.contains("--ip-masq-agent-config-path=here is no absolute path"), "{text}");
+}
+
+#[test]
 fn contradictions_and_nonsense_are_refused_with_their_names() {
     for (pairs, part) in [
         (vec![("auto-direct-node-routes", "true")], "--auto-direct-node-routes cannot be used"),

@@ -11,6 +11,9 @@ pub(crate) enum BpfCommand {
     /// Tracked connections
     #[command(subcommand)]
     Ct(CtCommand),
+    /// Destinations towards which pods keep their own address (ip-masq-agent)
+    #[command(subcommand)]
+    Ipmasq(IpmasqCommand),
     /// Services: frontends, backends, source ranges
     #[command(subcommand)]
     Lb(LbCommand),
@@ -48,6 +51,13 @@ pub(crate) enum IpcacheCommand {
         /// Identity
         identity: u32,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpmasqCommand {
+    /// All destinations
+    #[command(visible_alias = "ls")]
+    List(Output),
 }
 
 #[derive(Debug, Subcommand)]
