@@ -63,6 +63,24 @@ fn cluster_members_see_the_pods_own_address() {
 }
 
 #[test]
+fn listed_destinations_see_the_pods_own_address() {
+    let mut node = node(false);
+    let spec = syn("10.244.1.10", "172.31.0.100", 40_000, 80);
+    let sent = |node: &mut Node| {
+        let from = Sent { frame: summed(&spec), ifindex: A, ..Sent::default() };
+        let out = run(node, Program::PodEgress, from);
+        leave(node, out.frame, out.mark).frame[26..30].to_vec()
+    };
+    assert_eq!(sent(&mut node), [172, 31, 0, 11]);
+    node.never_masqueraded.push((addr("172.31.0.96"), 96 + 28));
+    node.epoch += 1;
+    assert_eq!(sent(&mut node), [10, 244, 1, 10], "also in a flow that was translated before");
+    node.never_masqueraded.clear();
+    node.epoch += 1;
+    assert_eq!(sent(&mut node), [172, 31, 0, 11]);
+}
+
+#[test]
 fn behind_a_tunnel_other_nodes_see_this_node() {
     let mut node = node(true);
     let out = leave(&mut node, build(&syn("10.244.1.10", "172.31.0.12", 40_000, 80)), 0);
