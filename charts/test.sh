@@ -63,6 +63,12 @@ good sizes 'bpf-ct-global-tcp-max: "2097152"' -- --set bpf.ctTcpMax=2097152
 good taints-off 'set-cilium-node-taints: "false"' '!resources: [nodes/status]' -- --set operator.removeNodeTaints=false,operator.setNodeNetworkStatus=false
 good no-restarts 'unmanaged-pod-watcher-interval: 0s' '!verbs: [delete]' -- --set operator.unmanagedPodWatcher.restart=false
 good own-taint 'agent-not-ready-taint-key: example.org/wait' '- key: example.org/wait' -- --set agentNotReadyTaintKey=example.org/wait
+good ip-masq 'enable-ip-masq-agent: "true"' 'mountPath: /etc/config' 'optional: true' 'path: ip-masq-agent' '!config: |-' -- --set ipMasqAgent.enabled=true
+good ip-masq-list 'config: |-' 'nonMasqueradeCIDRs:' '- 10.0.0.0/8' '- fd00::/8' 'masqLinkLocal: true' -- \
+  --set ipMasqAgent.enabled=true,ipMasqAgent.config.masqLinkLocal=true,'ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8,fd00::/8}'
+good ip-masq-empty-list 'nonMasqueradeCIDRs: []' -- --set ipMasqAgent.enabled=true --set-json 'ipMasqAgent.config.nonMasqueradeCIDRs=[]'
+good ip-masq-native 'routing-mode: native' '!ipv4-native-routing-cidr' -- --set ipMasqAgent.enabled=true,routingMode=native
+good ip-masq-off '!ip-masq-agent' -- --set 'ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8}'
 good kpr-as-boolean 'kube-proxy-replacement: "false"' -- --set kubeProxyReplacement=false
 good kpr 'kube-proxy-replacement: "true"' 'bpf-lb-sock-hostns-only: "false"' 'bpf-lb-algorithm: random' 'bpf-lb-mode: snat' \
   'enable-service-topology: "false"' 'bpf-lb-external-clusterip: "false"' 'bpf-lb-source-range-all-types: "false"' \
@@ -94,6 +100,9 @@ good other-namespace 'namespace: net' -- --set namespaceOverride=net
 KUBE=1.28.0 good old-kubernetes 'container.apparmor.security.beta.kubernetes.io/cilium-agent: unconfined' '!appArmorProfile' --
 KUBE=1.34.0-rc.1+vendor good new-kubernetes 'appArmorProfile:' '!container.apparmor' --
 
+bad ip-masq-alone 'ipMasqAgent.enabled=true cannot be used without masquerading' -- --set ipMasqAgent.enabled=true,enableIPv4Masquerade=false
+bad ip-masq-cidr 'ipMasqAgent/config/nonMasqueradeCIDRs/0' -- --set ipMasqAgent.enabled=true,'ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0}'
+bad ip-masq-key "additional properties 'masqLinkLocalIPv4' not allowed" -- --set ipMasqAgent.config.masqLinkLocalIPv4=true
 bad both-families-off 'pods need at least one address family' -- --set ipv4.enabled=false
 bad native-masquerade 'native routing cidr must be configured with option ipv4-native-routing-cidr in combination with masquerade' -- --set routingMode=native
 bad native-masquerade-v6 'native routing cidr must be configured with option ipv6-native-routing-cidr' -- --set routingMode=native,ipv4NativeRoutingCIDR=10.0.0.0/8,ipv6.enabled=true
@@ -153,7 +162,7 @@ if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
 render -f profiles/native.yaml -f profiles/dual-stack.yaml --set hubble.listenAddress=:4244,MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
-  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue
+  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in

@@ -35,6 +35,9 @@ ipv6-native-routing-cidr: {{ . | quote }}
 enable-ipv4-masquerade: {{ $v.enableIPv4Masquerade | quote }}
 enable-ipv6-masquerade: {{ $v.enableIPv6Masquerade | quote }}
 enable-bpf-masquerade: "true"
+{{- if $v.ipMasqAgent.enabled }}
+enable-ip-masq-agent: "true"
+{{- end }}
 {{- if $v.MTU }}
 mtu: {{ $v.MTU | quote }}
 {{- end }}

@@ -75,12 +75,15 @@ Every text names the value, the reason and the cure.
     {{- $enabled := index $v (printf "ipv%s" $family) "enabled" -}}
     {{- $masquerade := index $v (printf "enableIPv%sMasquerade" $family) -}}
     {{- $cidr := printf "ipv%sNativeRoutingCIDR" $family -}}
-    {{- if and $enabled $masquerade (not (index $v $cidr)) -}}
+    {{- if and $enabled $masquerade (not (index $v $cidr)) (not $v.ipMasqAgent.enabled) -}}
       {{- fail (printf "native routing cidr must be configured with option ipv%s-native-routing-cidr in combination with masquerade and routingMode=native (--enable-ipv%s-masquerade=true --routing-mode=native --ipam=%s --enable-ipv%s=true): set %s to the range in which pods keep their own address, or enableIPv%sMasquerade=false." $family $family $v.ipam.mode $family $cidr $family) -}}
     {{- end -}}
   {{- end -}}
 {{- else if $v.autoDirectNodeRoutes -}}
   {{- fail "autoDirectNodeRoutes=true cannot be used with routingMode=tunnel: packets between nodes go through the tunnel. Set routingMode=native, or autoDirectNodeRoutes=false." -}}
+{{- end -}}
+{{- if and $v.ipMasqAgent.enabled (not (and $v.ipv4.enabled $v.enableIPv4Masquerade)) (not (and $v.ipv6.enabled $v.enableIPv6Masquerade)) -}}
+  {{- fail "ipMasqAgent.enabled=true cannot be used without masquerading: there is nothing to except from it. Set enableIPv4Masquerade=true or enableIPv6Masquerade=true (of an enabled family), or ipMasqAgent.enabled=false." -}}
 {{- end -}}
 {{- end -}}
 

@@ -90,6 +90,16 @@
 - name: cilium-config-path
   configMap:
     name: cilium-config
+{{- if $v.ipMasqAgent.enabled }}
+- name: ip-masq-agent
+  configMap:
+    name: ip-masq-agent
+    # Without it the usual private ranges are on the list.
+    optional: true
+    items:
+      - key: config
+        path: ip-masq-agent
+{{- end }}
 - name: bpf-maps
   hostPath:
     path: {{ $v.bpf.root }}
