@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub fixed: Fixed,
     /// Whether pods can be served.
     pub ready: watch::Receiver<bool>,
+    /// Tables that are nearly full.
+    pub shortages: watch::Receiver<Vec<String>>,
     /// How the watches do.
     pub watches: Arc<Vec<Watched>>,
     /// What waits to be written.

@@ -126,7 +126,8 @@ async fn start(
     for future in writers::all(&clients, &outboxes, &handle, address, config.endpoint_objects) {
         spawn(tasks, "writer", future);
     }
-    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object))));
+    let shortages = watch::Sender::new(Vec::new());
+    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object), shortages.clone())));
     spawn_fallible(
         tasks,
         "network watch",
@@ -171,6 +172,7 @@ async fn start(
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),
+        shortages: shortages.subscribe(),
         watches: Arc::new(views),
         outboxes,
         monitors,

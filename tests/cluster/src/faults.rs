@@ -8,6 +8,7 @@ mod load;
 mod network;
 mod objects;
 mod pool;
+mod tables;
 mod verdicts;
 
 use std::process::Stdio;
@@ -22,6 +23,7 @@ use crate::report::Report;
 use crate::rules::until;
 
 pub(crate) use pool::run as exhausted_pool;
+pub(crate) use tables::run as full_tables;
 
 /// The pods of these scenarios and their nodes.
 const PODS: [(&str, &str); 3] = [("left", "n1"), ("near", "n1"), ("right", "n2")];
@@ -43,6 +45,8 @@ pub(crate) enum Part {
     Control,
     /// A pool without room, in a cluster of its own
     Pool,
+    /// Full tables and a scan, in a cluster of its own
+    Tables,
 }
 
 /// Runs the scenarios, or those of some parts.
@@ -64,8 +68,8 @@ pub(crate) fn run(cluster: &Cluster, parts: &[Part], report: &mut Report) -> Res
             Part::Hostile => hostile::run(&scene, report)?,
             Part::Network => network::run(&scene, report)?,
             Part::Control => control::run(&scene, report)?,
-            // It needs another cluster, for which this one has to go first.
-            Part::Pool => {}
+            // They need other clusters, for which this one has to go first.
+            Part::Pool | Part::Tables => {}
         }
     }
     cluster

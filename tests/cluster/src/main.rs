@@ -82,13 +82,18 @@ fn main() -> Result<()> {
             restart::run(&cluster, kills.div_ceil(2), &mut report)?;
             drop(cluster);
             faults::exhausted_pool(&mut report)?;
+            faults::full_tables(&mut report)?;
         }
         What::Faults { parts } => {
-            if parts != [faults::Part::Pool] {
+            let own = [faults::Part::Pool, faults::Part::Tables];
+            if parts.is_empty() || parts.iter().any(|part| !own.contains(part)) {
                 faults::run(&Cluster::up("faults", Routing::Native)?, &parts, &mut report)?;
             }
             if parts.is_empty() || parts.contains(&faults::Part::Pool) {
                 faults::exhausted_pool(&mut report)?;
+            }
+            if parts.is_empty() || parts.contains(&faults::Part::Tables) {
+                faults::full_tables(&mut report)?;
             }
         }
         What::Services => {

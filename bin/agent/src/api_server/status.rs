@@ -83,8 +83,10 @@ fn own(context: &Context, status: &mut Status) -> Part {
     if !*context.ready.borrow() {
         return part("Failure", format!("{version} starting: {}", waiting(context)));
     }
+    let shortages = context.shortages.borrow();
     match status.cilium.take() {
         Some(failing) => failing,
+        None if !shortages.is_empty() => part("Warning", format!("{version} {}", shortages.join("; "))),
         None => part("Ok", version),
     }
 }

@@ -1,17 +1,24 @@
-//! Sweeps the flow and masquerade tables, a piece at a time so that nobody waits.
+//! Sweeps the tables of flows and translations, a piece at a time so that nobody waits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use loader::{Gc, Object, Progress};
+use tokio::sync::watch;
 
 /// Entries looked at before others get their turn: some hundred µs.
 const CHUNK: usize = 1024;
 /// The first sweep after the start.
 const FIRST: Duration = Duration::from_secs(10);
 
+/// Share of a table above which it is worth a warning.
+const FULL: f64 = 0.9;
+
+/// Tables that are nearly full, each in one sentence, as of the last sweep.
+pub(crate) type Shortages = watch::Sender<Vec<String>>;
+
 /// Sweeps for ever.
-pub(crate) async fn run(object: Arc<Object>) {
+pub(crate) async fn run(object: Arc<Object>, shortages: Shortages) {
     let mut gc = Gc::new(CHUNK);
     let mut interval = FIRST;
     loop {
@@ -26,15 +33,23 @@ pub(crate) async fn run(object: Arc<Object>) {
         };
         interval = stats.next_interval(interval);
         tracing::debug!(?stats, next = ?interval, "swept");
-        for (table, stats) in [("conntrack", stats.flows), ("masquerade", stats.nat)] {
-            if stats.pressure() > 0.9 {
-                tracing::warn!(
-                    table,
-                    used = stats.alive,
-                    size = stats.capacity,
-                    "a table is nearly full: new connections will be dropped; enlarge it (bpf-ct-global-tcp-max, bpf-nat-global-max)"
-                );
-            }
+        let full: Vec<String> = [
+            ("conntrack", "bpf-ct-global-tcp-max", stats.flows),
+            ("translation", "bpf-nat-global-max", stats.nat),
+        ]
+        .into_iter()
+        .filter(|(.., stats)| stats.pressure() > FULL)
+        .map(|(table, option, stats)| {
+            format!(
+                "the {table} table is {:.0}% full: more connections stay among those that a flood may evict; enlarge --{option}={}",
+                stats.pressure() * 100.0,
+                stats.capacity
+            )
+        })
+        .collect();
+        for problem in &full {
+            tracing::warn!(problem, "connections are tracked only as long as there is room");
         }
+        shortages.send_replace(full);
     }
 }
