@@ -108,6 +108,11 @@ impl Figures {
         Figures { figures, path, start: Instant::now(), machine: machine() }
     }
 
+    /// Something more about the machine.
+    pub(crate) fn note(&mut self, name: &str, what: &str) {
+        self.machine[name] = what.into();
+    }
+
     fn find(&mut self, name: &str) -> Result<&mut Figure> {
         self.figures
             .iter_mut()

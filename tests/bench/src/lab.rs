@@ -1,6 +1,7 @@
 //! A lab of its own for a measurement, driven through the `lab` program; it goes when dropped.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,18 @@ impl Lab {
         let mut command = Command::new(root().join("target/debug/lab"));
         command.current_dir(root()).args(["--name", self.name]).args(arguments);
         command
+    }
+
+    /// Name of the network namespace of a machine; without one, what all of them begin with.
+    pub(crate) fn namespace(&self, machine: &str) -> String {
+        format!("axlab-{}-{machine}", self.name)
+    }
+
+    /// The lab's state: certificates, logs.
+    pub(crate) fn directory(&self) -> Result<PathBuf> {
+        let status = run(self.command(&["status", "-o", "json"]))?;
+        let status: Value = serde_json::from_str(&status).context("reading the lab's status")?;
+        status["dir"].as_str().map(PathBuf::from).context("the lab has no directory")
     }
 
     /// Output of kubectl.

@@ -1,0 +1,73 @@
+//! From outside the cluster to a node port, answered by a pod of another node, beside the pod by its own address through
+//! its own node: the port's node is one more to pass, in both directions (SNAT) or in one (DSR).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::field::{Field, SERVER, wait};
+use super::rounds::{self, Effort, Way};
+use super::spot::Spot;
+use super::{objects, processes};
+use crate::figure::{Figure, Figures};
+use crate::stats::estimate;
+
+/// Prefixes of the figures of this part.
+pub(super) const PREFIXES: &[&str] = &["node_port."];
+
+const T1: &str = "172.31.0.101";
+const T2: &str = "172.31.0.102";
+const SNAT: u16 = 30_080;
+const DSR: u16 = 30_081;
+const WAYS: [&str; 4] = ["direct", "snat", "dsr", "own_node"];
+
+/// The figures of this part.
+pub(super) fn figures() -> Vec<Figure> {
+    let direct = "the same pod by its own address through its own node";
+    let ratio = |name: &str| Figure::higher(format!("node_port.{name}"), "ratio").peer(direct);
+    let mut figures = vec![
+        ratio("snat_over_direct").goal(0.92),
+        ratio("dsr_over_direct").goal(0.97),
+        ratio("own_node_over_direct"),
+        Figure::higher("node_port.xdp_over_nftables", "ratio")
+            .goal(5.0)
+            .peer("nftables DNAT, packets a second"),
+    ];
+    for way in WAYS {
+        figures.push(Figure::lower(format!("node_port.{way}.p50"), "µs"));
+        figures.push(Figure::lower(format!("node_port.{way}.p99"), "µs"));
+    }
+    figures
+}
+
+/// Measures everything of this part.
+pub(super) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
+    figures.give_up(&["node_port.xdp"], "XDP is not in this version")?;
+    let field = Field::up("benchnodeport")?;
+    let (lab, server) = (&field.lab, field.pods.server);
+    for (name, port, forwarding) in [("snat", SNAT, "snat"), ("dsr", DSR, "dsr")] {
+        lab.apply(&objects::list(&objects::node_port(name, port, forwarding, server, SERVER)))?;
+    }
+    let world = Spot::machine(lab, "world");
+    world.run(&["ip", "route", "replace", &format!("{server}/32"), "via", T2])?;
+    let to = [field.direct(), format!("{T1}:{SNAT}"), format!("{T1}:{DSR}"), format!("{T2}:{SNAT}")];
+    let ways = WAYS.into_iter().zip(to).map(|(name, to)| Way { name, from: &world, to: vec![to] });
+    let ways: Vec<Way> = ways.collect();
+    for way in &ways {
+        let to = &way.to[0];
+        wait(&format!("{to} ({}) to answer", way.name), Duration::from_secs(30), || world.connects(to))?;
+    }
+    processes::wait_for_rest(&lab.namespace(""), Duration::from_secs(120))?;
+    let samples = rounds::measure(&ways, effort)?;
+    for way in ["snat", "dsr", "own_node"] {
+        let name = format!("node_port.{way}_over_direct");
+        figures.set_ratio(&name, &samples.rates(way), &samples.rates("direct"))?;
+    }
+    for way in WAYS {
+        let (p50, p99) = (samples.of(way, |s| s.p50), samples.of(way, |s| s.p99));
+        figures.set_estimate(&format!("node_port.{way}.p50"), estimate(&p50), p50.len())?;
+        figures.set_estimate(&format!("node_port.{way}.p99"), estimate(&p99), p99.len())?;
+    }
+    rounds::keep("node-port", &BTreeMap::from([(2, samples)]))
+}

@@ -1,0 +1,116 @@
+//! Services and EndpointSlices as they are written to the API server. Nothing here touches the system.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+/// The port of every service.
+pub(super) const PORT: u16 = 80;
+/// Label of the invented ones.
+const LABEL: &str = "bench";
+/// The first address of invented endpoints. Nobody has them; they lie in the native-routing range.
+const INVENTED: u32 = 0x0a80_0000;
+/// Addresses set aside for the endpoints of a service.
+const STRIDE: u32 = 16;
+
+/// Name of an invented service.
+pub(super) fn invented_name(number: u32) -> String {
+    format!("invented-{number}")
+}
+
+/// A service that nobody asks for.
+pub(super) fn invented_service(number: u32) -> Value {
+    service(&invented_name(number), &json!({LABEL: "invented"}), &json!({}))
+}
+
+/// Its slice, with endpoints of its own that nobody answers at.
+pub(super) fn invented_slice(number: u32, endpoints: u32) -> Value {
+    slice(&invented_name(number), &invented_endpoints(number, endpoints), 8080)
+}
+
+/// The endpoints of an invented service, as a slice has them.
+pub(super) fn invented_endpoints(number: u32, endpoints: u32) -> Vec<Value> {
+    let address = |k| Ipv4Addr::from(INVENTED + number * STRIDE + k);
+    (0..endpoints.min(STRIDE)).map(|k| endpoint(address(k))).collect()
+}
+
+/// A service with one endpoint that answers.
+pub(super) fn real(name: &str, to: Ipv4Addr, port: u16) -> [Value; 2] {
+    [service(name, &json!({}), &json!({})), slice(name, &[endpoint(to)], port)]
+}
+
+/// The same with a port of every node; `forwarding` is the annotation's value.
+pub(super) fn node_port(name: &str, node_port: u16, forwarding: &str, to: Ipv4Addr, port: u16) -> [Value; 2] {
+    let mut service = service(name, &json!({}), &json!({"service.cilium.io/forwarding-mode": forwarding}));
+    service["spec"]["type"] = "NodePort".into();
+    service["spec"]["ports"][0]["nodePort"] = node_port.into();
+    [service, slice(name, &[endpoint(to)], port)]
+}
+
+/// Objects as one.
+pub(super) fn list(items: &[Value]) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// Name of a service's slice.
+pub(super) fn slice_name(service: &str) -> String {
+    format!("{service}-bench")
+}
+
+fn service(name: &str, labels: &Value, annotations: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default", "labels": labels, "annotations": annotations},
+        "spec": {"ports": [{"port": PORT, "protocol": "TCP"}]},
+    })
+}
+
+fn slice(service: &str, endpoints: &[Value], port: u16) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": slice_name(service),
+            "namespace": "default",
+            "labels": {
+                "kubernetes.io/service-name": service,
+                "endpointslice.kubernetes.io/managed-by": "axoneme-bench",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+    })
+}
+
+fn endpoint(address: Ipv4Addr) -> Value {
+    json!({"addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn invented_endpoints_are_all_different() {
+        let all: BTreeSet<String> = (0..30_000)
+            .flat_map(|number| invented_endpoints(number, 10))
+            .map(|endpoint| endpoint["addresses"][0].to_string())
+            .collect();
+        assert_eq!(all.len(), 300_000);
+        assert!(all.iter().all(|address| address.starts_with("\"10.")), "inside the native-routing range");
+    }
+
+    #[test]
+    fn objects_are_what_kubernetes_reads() {
+        use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+        let [service, slice] = node_port("a", 30_080, "dsr", Ipv4Addr::LOCALHOST, 81);
+        let service: Service = serde_json::from_value(service).expect("a Service");
+        let slice: EndpointSlice = serde_json::from_value(slice).expect("an EndpointSlice");
+        let port = service.spec.and_then(|spec| spec.ports).and_then(|ports| ports[0].node_port);
+        assert_eq!(port, Some(30_080));
+        assert_eq!(slice.endpoints.len(), 1);
+    }
+}
