@@ -96,6 +96,8 @@ pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     match find(env, &work.key) {
         Some(flow) => {
             let current = !pod || flow.epoch == work.epoch;
+            // Its receiver knows the quoted packet by the service's address.
+            work.served = u32::from(flow.flags & SERVED != 0);
             flow.flags & DENIED == 0 && flow.expires >= env.now() && current
         }
         None => false,

@@ -63,7 +63,8 @@ fn from_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     if work.settled() { Ok(()) } else { env.part(Part::FromNetdev, work) }
 }
 
-/// A packet leaves through a native device: TCX egress. Masquerades what must be.
+/// A packet leaves through a native device: TCX egress. Masquerades what must be, and what backends in the node's own
+/// network answer gets the service's address.
 #[inline(always)]
 pub fn netdev_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
@@ -71,7 +72,7 @@ pub fn netdev_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRea
     let marked = env.mark() & mark::MAGIC_MASK;
     let done = marked == mark::IDENTITY || marked == mark::SNAT_DONE;
     let mut outcome = Ok(());
-    if features & (config::MASQUERADE_V4 | config::MASQUERADE_V6) != 0
+    if features & (config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SERVICES) != 0
         && !done
         && env.part(Part::Parse, work).is_ok()
         && work.packet.frame == frame::IP
@@ -277,9 +278,19 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
         if work.settled() {
             return Ok(());
         }
+    } else if is_about_service(env, &work.packet) {
+        env.part(Part::ComeBack, work)?;
     }
     env.part(Part::Receiver, work)?;
     slow(env, work)
+}
+
+/// Whether a packet can be a client's complaint about what a service answered.
+#[inline(always)]
+fn is_about_service<E: Env>(env: &E, packet: &Packet) -> bool {
+    packet.is(ICMP_ERROR)
+        && env.config().features & config::SERVICES != 0
+        && env.local(&packet.destination).is_none()
 }
 
 /// The node's address that packets of this family leave with.
@@ -305,6 +316,7 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     let client = work.packet.source;
     let answer =
         work.packet.destination.same(host_address(env, &work.packet)) && may_come_back(env, &work.packet);
+    let answer = answer || is_about_service(env, &work.packet);
     if answer {
         env.part(Part::ComeBack, work)?;
     } else if service::possible(env, &work.packet) {
@@ -314,9 +326,10 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
         }
     }
     let here = env.local(&work.packet.destination).is_some();
+    let learns = !answer && env.config().features & config::DSR != 0 && has_options(&work.packet);
     if !here && work.served == 0 {
-        // The verdict still says "not ours".
-        return Ok(());
+        // The verdict still says "not ours". A backend in the node's own network may have to answer for a service.
+        return if learns { env.part(Part::LearnService, work) } else { Ok(()) };
     }
     stranger(env, work, &client)?;
     if !here {
@@ -325,7 +338,7 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     if answer {
         // Brought home, it is like any other.
         work.served = 0;
-    } else if env.config().features & config::DSR != 0 && has_options(&work.packet) {
+    } else if learns {
         env.part(Part::LearnService, work)?;
     }
     env.part(Part::Receiver, work)?;

@@ -251,6 +251,7 @@ pub const fn scale(random: u32, range: u32) -> u32 {
 /// Gives an answer the addresses that its client waits for. Unchanged: nobody waits for it here. `work.served` tells.
 #[inline(always)]
 pub fn come_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    work.served = 0;
     if work.packet.is(ICMP_ERROR) {
         return crate::quoted::error(env, work);
     }

@@ -17,7 +17,12 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     if env.part(Part::ParseInner, work).is_err() {
         return Ok(());
     }
+    let now = env.now();
     let Work { packet, inner, nat_key, nat, served, .. } = work;
+    // An error is addressed to whoever sent the packet that it quotes.
+    if !inner.source.same(&packet.destination) {
+        return Ok(());
+    }
     key(inner, OUT, nat_key);
     // From the server's side the client's packet is quoted, from the client's side the server's answer.
     let mut wanted = nat_key.mirrored();
@@ -32,7 +37,7 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
             }
         }
     };
-    if entry.flags & TRACKED_ONLY != 0 {
+    if entry.flags & TRACKED_ONLY != 0 || entry.expires < now {
         return Ok(());
     }
     *nat = *entry;
@@ -40,6 +45,12 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     let old = packet.destination;
     replace_address(env, packet, Half::Destination, &old, &nat.destination, packet.is(IPV6))?;
     packet.destination = nat.destination;
+    // The other end itself is only known by the address under which it answers.
+    if inner.destination.same(&packet.source) {
+        let old = packet.source;
+        replace_address(env, packet, Half::Source, &old, &nat.source, packet.is(IPV6))?;
+        packet.source = nat.source;
+    }
     *served = 1;
     Ok(())
 }
