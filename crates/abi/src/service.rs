@@ -127,7 +127,8 @@ pub struct AffinityKey {
     pub client: Addr,
     /// Number of the service port.
     pub service: u32,
-    /// 1: `client` is a cookie.
+    /// Bits: 1 = `client` is a cookie, 2 = of a socket that speaks IPv6, 4 = by the service's cluster IP. A backend that
+    /// one of them allows may be none for another.
     pub cookie: u32,
 } size 24
 }

@@ -75,6 +75,15 @@ fn in_node_ports<T: Tables>(env: &T, port: u16) -> bool {
     port >= env.config().node_port_min && port <= env.config().node_port_max
 }
 
+/// Key under which a client is bound to a backend of `frontend`'s service. `socket`: `client` is a namespace's cookie, and
+/// stands for both families. Traffic policies are those of cluster IPs or of all others, so neither binds for the other.
+#[inline(always)]
+pub fn client_key(client: Addr, frontend: &Frontend, socket: bool, v6: bool) -> AffinityKey {
+    let cluster_ip = frontend.flags & KIND_MASK == CLUSTER_IP;
+    let cookie = u32::from(socket) | u32::from(socket && v6) << 1 | u32::from(cluster_ip) << 2;
+    AffinityKey { client, service: frontend.service, cookie }
+}
+
 /// Chooses a backend from `range`, or the one that the client is bound to. `hash` stands for the connection where a
 /// table chooses; `draw` is the random number where none does.
 #[inline(always)]
@@ -115,6 +124,13 @@ pub fn choose<T: Tables>(
         env.put_affinity(client, out);
     }
     Ok(())
+}
+
+/// Whether pods of the cluster have this identity.
+#[inline(always)]
+const fn is_pod(identity: u32) -> bool {
+    let cluster = identity >= identity::CLUSTER_MIN && !identity::is_local_scope(identity);
+    cluster || matches!(identity, identity::HEALTH | identity::INIT | identity::INGRESS)
 }
 
 /// Key of a backend among the members of a service.
@@ -293,7 +309,7 @@ pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 pub fn choose_for_packet<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let draw = env.random();
     let Work { frontend, packet, range, bound, .. } = work;
-    let client = AffinityKey { client: packet.source, service: frontend.service, cookie: 0 };
+    let client = client_key(packet.source, frontend, false, false);
     let hash = hash(packet, frontend.affinity == 0);
     choose(env, frontend, range, &client, packet.protocol, [hash, draw], bound)
 }
@@ -311,25 +327,30 @@ pub fn connect<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.step = Step::Done as u32;
     let mut here = env.local(&work.nat.destination).is_some();
     let mut tunnelled = false;
+    let mut member = false;
     if let Some(entry) = env.host_entry(&work.nat.destination) {
         here |= entry.flags & IPCACHE_HOST != 0;
         tunnelled = entry.flags & IPCACHE_TUNNEL != 0;
+        member = entry.identity == identity::REMOTE_NODE || is_pod(entry.identity);
     }
     let cfg = env.config();
     let mut taken = false;
     if work.inside != 0 && work.nat.destination.same(&work.packet.source) {
         work.nat.source = if v6 { cfg.loopback_v6 } else { cfg.loopback_v4 };
     } else if work.inside == 0 && !here {
-        // With the client's own address if the backend's node answers it directly.
+        // With the client's own address if the backend's node answers it directly: who is no member of the cluster cannot.
         let direct = work.frontend.flags & DSR != 0
             && cfg.features & config::DSR != 0
+            && member
             && work.packet.protocol != protocol::SCTP;
         work.nat.flags = if direct { DIRECT } else { 0 };
         taken = !direct;
     }
-    if !taken {
-        // Two frontends may lead one client's port to one backend; then the answers need another name.
-        taken = env.part(Part::Claim, work).is_err();
+    if !taken && env.part(Part::Claim, work).is_err() {
+        // Two frontends may lead one client's port to one backend; then the answers need another: of the client's own,
+        // so that its rights and its name stay, where they pass by here.
+        taken = work.nat.flags & DIRECT != 0;
+        work.step = Step::Allocate as u32;
     }
     if taken {
         let cfg = env.config();

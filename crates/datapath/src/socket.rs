@@ -2,11 +2,11 @@
 //! packets of such a socket carry the backend's address from the first on, and cost nothing more.
 
 use abi::service::{INTERNAL_DROP, WILDCARD_V6};
-use abi::{Addr, Affinity, AffinityKey, Backend, Frontend, Range, SocketKey, SocketValue, config};
+use abi::{Addr, Affinity, Backend, Frontend, Range, SocketKey, SocketValue, config};
 
 use crate::env::{Socket, Tables};
 use crate::packet::protocol;
-use crate::service::{Target, choose, finish, frontend, wildcard};
+use crate::service::{Target, choose, client_key, finish, frontend, wildcard};
 
 /// What to answer the caller.
 #[repr(u32)]
@@ -50,11 +50,8 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
     let hash = finish((cookie as u32) ^ ((cookie >> 32) as u32) ^ row.service.wrapping_mul(0x9e37_79b9));
     let draw = if protocol == protocol::UDP { hash } else { env.random() };
     let namespace = env.namespace();
-    let client = AffinityKey {
-        client: Addr { words: [namespace as u32, (namespace >> 32) as u32, 0, 0] },
-        service: row.service,
-        cookie: 1,
-    };
+    let client = Addr { words: [namespace as u32, (namespace >> 32) as u32, 0, 0] };
+    let client = client_key(client, &row, true, !target.addr.is_v4());
     let mut bound = UNBOUND;
     let range = row.internal;
     let hash = if protocol == protocol::UDP { hash } else { draw };

@@ -11,6 +11,8 @@ use super::world::*;
 use crate::frame::{Spec, checksum};
 use crate::{Call, Node, Outcome, Program, Sent, run, socket_connect, socket_told};
 
+mod odd;
+
 const VIP: &str = "10.96.0.10";
 const LOCAL: &str = "10.244.1.11";
 const REMOTE: &str = "10.244.2.20";
@@ -248,7 +250,14 @@ fn two_services_that_lead_one_port_to_one_backend_stay_apart() {
     }
     let out = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, CLIENT, 8080, 40_000));
     went_as(&out, Action::Neighbour, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:40000"));
-    let out = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, NODE, 8080, 40_000));
+    let other = *node
+        .nat_half_open
+        .keys()
+        .find(|key| key.direction == abi::nat::BACK && key.destination_port != 40_000_u16.to_be())
+        .expect("the second has another port");
+    assert_eq!(other.destination, addr(CLIENT), "but its own address");
+    let answer = syn_ack(LOCAL, CLIENT, 8080, u16::from_be(other.destination_port));
+    let out = sent(&mut node, Program::PodEgress, B, &answer);
     went_as(&out, Action::Neighbour, &format!("{NODE}:{}", PORT + 1), &format!("{CLIENT}:40000"));
 }
 

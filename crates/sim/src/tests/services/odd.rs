@@ -1,0 +1,186 @@
+//! What random conversations have found (`tests/services`), one case each.
+
+use abi::nat::BACK;
+use abi::service::EXTERNAL_ALLOWED;
+
+use super::*;
+
+/// The ICMP error "too big" about a frame, from `from` to the sender that the frame names.
+fn too_big(from: &str, about: &[u8], source_mac: u8) -> Vec<u8> {
+    let to = std::net::Ipv4Addr::new(about[26], about[27], about[28], about[29]).to_string();
+    let mut frame = crate::frame::build(&Spec { source_mac: mac(source_mac), ..spec(from, &to, 1, 0, 0, 3) });
+    frame[35] = 4;
+    frame.extend(&about[14..42]);
+    let length = (frame.len() - 14) as u16;
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[36..38].fill(0);
+    let sum = checksum(&frame[34..]);
+    frame[36..38].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// Destination of an ICMP error, and the ends of what it quotes.
+fn quote(outcome: &Outcome) -> (String, String, String) {
+    let f = &outcome.frame;
+    assert_eq!((checksum(&f[14..34]), checksum(&f[34..]), checksum(&f[42..62])), (0, 0, 0));
+    let ip = |at: usize| std::net::Ipv4Addr::new(f[at], f[at + 1], f[at + 2], f[at + 3]);
+    let port = |at: usize| u16::from_be_bytes([f[at], f[at + 1]]);
+    (ip(30).to_string(), format!("{}:{}", ip(54), port(62)), format!("{}:{}", ip(58), port(64)))
+}
+
+fn strings(a: &str, b: &str, c: &str) -> (String, String, String) {
+    (a.to_owned(), b.to_owned(), c.to_owned())
+}
+
+fn raw(node: &mut Node, program: Program, ifindex: u32, frame: Vec<u8>) -> Outcome {
+    run(node, program, Sent { frame, ifindex, ..Sent::default() })
+}
+
+#[test]
+fn a_backend_in_the_nodes_network_answers_for_the_service_also_without_masquerading() {
+    for masquerade in [true, false] {
+        let mut node = balancing(false);
+        if !masquerade {
+            node.config.features &= !(config::MASQUERADE_V4 | config::MASQUERADE_V6);
+        }
+        serve(&mut node, &[NODE]);
+        let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 4000, PORT));
+        went_as(&out, Action::Stack, &format!("{CLIENT}:4000"), &format!("{NODE}:8080"));
+        let out = sent(&mut node, Program::NetdevEgress, ETH0, &syn_ack(NODE, CLIENT, 8080, 4000));
+        went_as(&out, Action::Pass, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:4000"));
+    }
+}
+
+#[test]
+fn a_client_pod_hears_of_errors_under_the_services_address() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    let asked = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", VIP, 4000, 80));
+    sent(&mut node, Program::NetdevIngress, ETH0, &syn_ack(REMOTE, "10.244.1.10", 8080, 4000));
+    for router in ["172.31.0.12", REMOTE] {
+        let out = raw(&mut node, Program::NetdevIngress, ETH0, too_big(router, &asked.frame, 1));
+        assert_eq!((went(&out), verdict(&out).ifindex), (Action::Pod, A));
+        assert_eq!(quote(&out), strings("10.244.1.10", "10.244.1.10:4000", &format!("{VIP}:80")));
+        // The backend itself is known by the service's address.
+        let source = if router == REMOTE { [10, 96, 0, 10] } else { [172, 31, 0, 12] };
+        assert_eq!(out.frame[26..30], source);
+    }
+}
+
+#[test]
+fn an_error_about_a_services_answer_reaches_the_backend() {
+    // A pod, and a client outside of a service's own address.
+    let mut node = balancing(false);
+    serve(&mut node, &[LOCAL]);
+    node.frontends.get_mut(&frontend_key(addr(VIP), 80)).expect("ClusterIP").flags |= EXTERNAL_ALLOWED;
+    for (client, program, ifindex) in
+        [("10.244.1.10", Program::PodEgress, A), (CLIENT, Program::NetdevIngress, ETH0)]
+    {
+        sent(&mut node, program, ifindex, &syn(client, VIP, 4000, 80));
+        let answer = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, client, 8080, 4000));
+        assert_eq!(ends(&answer).0, format!("{VIP}:80"));
+        let out = raw(&mut node, program, ifindex, too_big(client, &answer.frame, 0x0a));
+        assert_eq!((went(&out), verdict(&out).ifindex), (Action::Pod, B), "{client}");
+        assert_eq!(quote(&out), strings(LOCAL, &format!("{LOCAL}:8080"), &format!("{client}:4000")));
+    }
+}
+
+#[test]
+fn an_error_that_is_not_addressed_to_the_quoted_sender_is_translated_for_nobody() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    let asked = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 40_000, PORT));
+    let mut forged = too_big("203.0.113.9", &asked.frame, 1);
+    forged[30..34].copy_from_slice(&[172, 31, 0, 77]);
+    let out = raw(&mut node, Program::NetdevIngress, ETH0, forged.clone());
+    assert_eq!((went(&out), out.frame), (Action::Pass, forged));
+}
+
+#[test]
+fn only_members_of_the_cluster_are_to_answer_a_client_directly() {
+    for (backend, direct) in [(REMOTE, true), ("172.31.0.12", true), ("203.0.113.50", false)] {
+        let mut node = balancing(false);
+        node.config.features |= config::DSR;
+        serve(&mut node, &[backend]);
+        node.frontends.get_mut(&frontend_key(WILDCARD_V4, PORT)).expect("NodePort").flags |= DSR;
+        let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 40_000, PORT));
+        assert_eq!((went(&out), out.frame[14] == 0x47), (Action::Neighbour, direct), "{backend}");
+        let client: &[u8] = if direct { &[172, 31, 0, 100] } else { &[172, 31, 0, 11] };
+        assert_eq!(&out.frame[26..30], client);
+    }
+}
+
+#[test]
+fn a_backend_in_the_network_of_another_node_answers_the_client_directly() {
+    let mut node = balancing(false);
+    node.config.features |= config::DSR;
+    serve(&mut node, &[NODE]);
+    let mut frame = summed(&syn(CLIENT, NODE, 4000, 8080));
+    frame[14] = 0x47;
+    frame.splice(34..34, [0x9a, 8, 80, 0, 10, 0, 96, 10]);
+    frame[17] += 8;
+    let out = raw(&mut node, Program::NetdevIngress, ETH0, frame);
+    assert_eq!(went(&out), Action::Pass);
+    let out = sent(&mut node, Program::NetdevEgress, ETH0, &syn_ack(NODE, CLIENT, 8080, 4000));
+    went_as(&out, Action::Pass, &format!("{VIP}:80"), &format!("{CLIENT}:4000"));
+}
+
+#[test]
+fn a_bound_client_is_bound_under_one_policy_and_in_one_family() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    // The cluster IP leads to local backends only.
+    let key = frontend_key(addr(VIP), 80);
+    node.backends.insert(200, Backend { addr: addr(LOCAL), port: 8080_u16.to_be(), _pad: 0 });
+    for row in node.frontends.values_mut() {
+        row.affinity = 100;
+    }
+    node.frontends.get_mut(&key).expect("ClusterIP").internal = Range { start: 200, count: 1, maglev: 0 };
+    let out = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", NODE, 4000, PORT));
+    assert_eq!(ends(&out).1, format!("{REMOTE}:8080"));
+    let out = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", VIP, 4001, 80));
+    assert_eq!(ends(&out).1, format!("{LOCAL}:8080"));
+    // A socket's client is its namespace, whichever family it speaks.
+    let (vip6, backend6) = (addr("fd00:96::10"), addr("fd00:10:244:2::20"));
+    node.backends.insert(300, Backend { addr: backend6, port: 8080_u16.to_be(), _pad: 0 });
+    let member = MemberKey { addr: backend6, service: 7, port: 8080_u16.to_be(), protocol: 6, _pad: 0 };
+    node.members.insert(member, MEMBER_ACTIVE);
+    let row = node.frontends[&key];
+    let second = Range { start: 300, count: 1, maglev: 0 };
+    node.frontends.insert(frontend_key(vip6, 80), Frontend { internal: second, ..row });
+    for (vip, v4) in [(addr(VIP), true), (vip6, false), (addr(VIP), true)] {
+        let mut call =
+            Call { protocol: protocol::TCP, addr: vip, port: 80_u16.to_be(), cookie: 5, namespace: 9 };
+        socket_connect(&mut node, &mut call);
+        assert_eq!(call.addr.is_v4(), v4);
+    }
+}
+
+#[test]
+fn a_pods_port_that_two_frontends_lead_to_one_backend_keeps_the_pods_address() {
+    for (backend, program, ifindex) in [
+        (LOCAL, Program::PodEgress, B),
+        (REMOTE, Program::NetdevIngress, ETH0),
+        ("10.244.1.10", Program::PodEgress, A),
+    ] {
+        let mut node = balancing(false);
+        serve(&mut node, &[backend]);
+        let sees = if ifindex == A { "169.254.42.1" } else { "10.244.1.10" };
+        for (to, port) in [(VIP, 80), (NODE, PORT)] {
+            let out = sent(&mut node, Program::PodEgress, A, &syn("10.244.1.10", to, 4000, port));
+            assert!(ends(&out).0.starts_with(sees), "its rights are those of the pod");
+            let back = node
+                .nat_half_open
+                .keys()
+                .find(|key| key.direction == BACK && node.nat_half_open[*key].source == addr(to));
+            let port_there = u16::from_be(back.expect("entry").destination_port);
+            let answer = syn_ack(backend, sees, 8080, port_there);
+            let out = sent(&mut node, program, ifindex, &answer);
+            went_as(&out, Action::Pod, &format!("{to}:{port}"), "10.244.1.10:4000");
+            node.nat_half_open.extend(std::mem::take(&mut node.nat));
+        }
+    }
+}
