@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use abi::tables::{EGRESS, INGRESS, IPCACHE_HOST, IPCACHE_TUNNEL, POLICY_UNENFORCED};
 use abi::{Addr, DropReason, IpcacheEntry, NodeConfig, PodFacts, PolicyEntry, PolicyKey, config, identity};
+use axoneme_sim::{Node, Outcome, PolicyTable, Program, RouteEntry, Sent, run};
 use datapath::{Action, TunnelKey};
 use services::{Balancer, PodPorts, Settings, Update};
-use axoneme_sim::{Node, Outcome, PolicyTable, Program, RouteEntry, Sent, run};
 
 use crate::frame;
 
@@ -112,13 +112,15 @@ pub enum Fate {
     Dropped(DropReason),
     /// It went to an address that nobody has.
     Lost,
+    /// It went on until its hop limit was reached.
+    Circled,
 }
 
 pub struct Cluster {
     setup: Setup,
     pub nodes: [Node; 2],
     pub balancers: [Balancer; 2],
-    /// The addresses that the router leads to nodes.
+    /// The addresses that the router leads to nodes, also when no service has them any more.
     pub virtual_ips: BTreeSet<IpAddr>,
 }
 
@@ -168,10 +170,13 @@ impl Cluster {
         self.nodes.iter_mut().for_each(|node| node.now += ns);
     }
 
-    /// The addresses of a node's own.
+    /// The addresses of a node's own: on the link, and of `cilium_host`.
+    pub fn own(&self, node: usize, v4: bool) -> [IpAddr; 2] {
+        [PLACES[HOSTS[node]].ip(v4), ip(ROUTER_ADDRESSES[node][usize::from(!v4)])]
+    }
+
     pub fn is_own(&self, node: usize, ip: IpAddr) -> bool {
-        let family = usize::from(ip.is_ipv6());
-        PLACES[HOSTS[node]].ip(ip.is_ipv4()) == ip || self::ip(ROUTER_ADDRESSES[node][family]) == ip
+        self.own(node, ip.is_ipv4()).contains(&ip)
     }
 
     /// The source address that a place's own stack chooses.
@@ -216,7 +221,7 @@ impl Cluster {
                 Err(fate) => return fate,
             }
         }
-        panic!("a packet circles: {frame:02x?}");
+        Fate::Circled
     }
 
     fn leaves_pod(&mut self, pod: usize, frame: &mut Vec<u8>) -> Result<At, Fate> {
@@ -251,12 +256,7 @@ impl Cluster {
         }
     }
 
-    fn crosses_link(
-        &mut self,
-        to: IpAddr,
-        via: usize,
-        frame: &mut Vec<u8>,
-    ) -> Result<At, Fate> {
+    fn crosses_link(&mut self, to: IpAddr, via: usize, frame: &mut Vec<u8>) -> Result<At, Fate> {
         if let Some(node) = self.node_at(to) {
             let sent = Sent { ifindex: ETH0, ..Sent::default() };
             if self.setup.early {
@@ -268,7 +268,8 @@ impl Cluster {
             }
             return self.run(node, Program::NetdevIngress, sent, frame);
         }
-        let receiver = if GATEWAY.iter().any(|gateway| ip(gateway) == to) { frame::outer(frame).1 } else { to };
+        let receiver =
+            if GATEWAY.iter().any(|gateway| ip(gateway) == to) { frame::outer(frame).1 } else { to };
         if let Some(place) = place_of(receiver)
             && matches!(PLACES[place].kind, Kind::Outside)
         {
@@ -295,12 +296,12 @@ impl Cluster {
         let gateway = || IpAddr::from(verdict.gateway);
         match verdict.action {
             Action::Pass | Action::Stack => Ok(At::Stack { node, mark }),
-            Action::Pod => Err(self.into_pod(node, verdict.ifindex, frame)),
+            Action::Pod => Err(self.reaches_pod(node, verdict.ifindex, frame)),
             Action::Neighbour => Ok(At::Device { node, mark, gateway: gateway() }),
             Action::Tunnel => Ok(At::Tunnel { from: node, to: gateway(), identity: verdict.identity }),
             // The next hop's link address is in the frame.
             Action::Transmit => Ok(At::Link { to: self.next_hop(frame::outer(frame).1) }),
-            Action::Reply if program == Program::PodEgress => Err(self.into_pod(node, ifindex, frame)),
+            Action::Reply if program == Program::PodEgress => Err(self.reaches_pod(node, ifindex, frame)),
             Action::Reply => {
                 let (_, to) = frame::outer(frame);
                 assert_eq!(to.is_ipv4(), v4);
@@ -309,7 +310,7 @@ impl Cluster {
         }
     }
 
-    fn into_pod(&self, node: usize, ifindex: u32, frame: &mut Vec<u8>) -> Fate {
+    fn reaches_pod(&self, node: usize, ifindex: u32, frame: &mut Vec<u8>) -> Fate {
         let behind = |place: &Place| place.kind == Kind::Pod { node, ifindex };
         match PLACES.iter().position(behind) {
             Some(place) => Fate::Arrived(place, std::mem::take(frame)),
@@ -339,8 +340,7 @@ impl Cluster {
 }
 
 fn same_net(a: IpAddr, b: IpAddr) -> bool {
-    a.is_ipv4() == b.is_ipv4()
-        && Addr::from(a).within(&Addr::from(b), if a.is_ipv4() { 120 } else { 64 })
+    a.is_ipv4() == b.is_ipv4() && Addr::from(a).within(&Addr::from(b), if a.is_ipv4() { 120 } else { 64 })
 }
 
 /// The node whose pods have addresses like this.

@@ -63,11 +63,11 @@ impl Packet {
 /// An error about the packet in `frame`, from `source` to the one that it says it came from.
 pub fn complain(mac: [u8; 6], source: IpAddr, frame: &[u8]) -> Vec<u8> {
     let packet = &frame[14..];
-    let header = if source.is_ipv4() { usize::from(packet[0] & 15) * 4 } else { 40 };
+    let quoted = if source.is_ipv4() { usize::from(packet[0] & 15) * 4 + 8 } else { packet.len() };
     // "Too big" with a next hop's MTU of 1280.
     let (kind, protocol) = if source.is_ipv4() { ([3, 4], ICMP) } else { ([2, 0], ICMPV6) };
     let destination = outer(frame).0;
-    let mut message = [&kind[..], &[0, 0, 0, 0, 5, 0], &packet[..header + 8]].concat();
+    let mut message = [&kind[..], &[0, 0, 0, 0, 5, 0], &packet[..quoted]].concat();
     let sum = match source {
         IpAddr::V4(_) => checksum(&message),
         IpAddr::V6(_) => transport_sum(source, destination, protocol, &message),
@@ -113,21 +113,23 @@ fn addresses(packet: &[u8]) -> (IpAddr, IpAddr) {
     }
 }
 
+/// The transport's protocol, and where its header begins.
+fn transport(packet: &[u8]) -> (u8, usize) {
+    match packet[0] >> 4 {
+        4 => (packet[9], usize::from(packet[0] & 15) * 4),
+        _ if packet[6] == DESTINATION_OPTIONS => (packet[40], 40 + 8 * (1 + usize::from(packet[41]))),
+        _ => (packet[6], 40),
+    }
+}
+
 /// Reads a frame as its receiver does: lengths and checksums have to be right.
 pub fn read(frame: &[u8]) -> Result<Content, String> {
     let packet = &frame[14..];
     let (from, to) = addresses(packet);
-    let (protocol, at, length) = if from.is_ipv4() {
-        let header = usize::from(packet[0] & 15) * 4;
-        right(checksum(&packet[..header]) == 0, "header checksum", frame)?;
-        (packet[9], header, usize::from(u16::from_be_bytes([packet[2], packet[3]])))
-    } else {
-        let length = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-        match packet[6] {
-            DESTINATION_OPTIONS => (packet[40], 40 + 8 * (1 + usize::from(packet[41])), length),
-            protocol => (protocol, 40, length),
-        }
-    };
+    let (protocol, at) = transport(packet);
+    let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let length = if from.is_ipv4() { word(2) } else { 40 + word(4) };
+    right(from.is_ipv6() || checksum(&packet[..at]) == 0, "header checksum", frame)?;
     right(length == packet.len(), "length", frame)?;
     let segment = &packet[at..];
     let sum = if protocol == ICMP { checksum(segment) } else { transport_sum(from, to, protocol, segment) };
@@ -135,10 +137,8 @@ pub fn read(frame: &[u8]) -> Result<Content, String> {
     right(sum == 0 || unsummed, "transport checksum", frame)?;
     if matches!(protocol, ICMP | ICMPV6) {
         let (from, quoted_to) = addresses(&segment[8..]);
-        let l4 = 8 + if from.is_ipv4() { usize::from(segment[8] & 15) * 4 } else { 40 };
-        if from.is_ipv4() {
-            right(checksum(&segment[8..l4]) == 0, "checksum of the quoted header", frame)?;
-        }
+        let l4 = 8 + transport(&segment[8..]).1;
+        right(from.is_ipv6() || checksum(&segment[8..l4]) == 0, "checksum of the quoted header", frame)?;
         let quoted = ends(from, quoted_to, &segment[l4..]);
         return Ok(Content::Complaint(Complaint { destination: to, quoted }));
     }

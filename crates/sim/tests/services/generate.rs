@@ -64,20 +64,22 @@ pub fn setup() -> impl Strategy<Value = Setup> {
     let forwarding = select(vec![ForwardingMode::Snat, ForwardingMode::Dsr, ForwardingMode::Hybrid]);
     let no_backend = select(vec![NoBackend::Reject, NoBackend::Drop]);
     (any::<bool>(), prop::bool::weighted(0.8), socket, forwarding, no_backend, any::<[bool; 3]>()).prop_map(
-        |(tunnel, masquerade, socket, forwarding, no_backend, [external_cluster_ip, all_types, early])| Setup {
-            tunnel,
-            // Without it, nothing leads back to a pod behind a tunnel.
-            masquerade: masquerade || tunnel,
-            socket,
-            early,
-            settings: Settings {
-                // The agent refuses the others under a tunnel.
-                forwarding: if tunnel { ForwardingMode::Snat } else { forwarding },
-                no_backend,
-                external_cluster_ip,
-                source_ranges_all_types: all_types,
-                ..Settings::new("")
-            },
+        |(tunnel, masquerade, socket, forwarding, no_backend, [external_cluster_ip, all_types, early])| {
+            Setup {
+                tunnel,
+                // Without it, nothing leads back to a pod behind a tunnel.
+                masquerade: masquerade || tunnel,
+                socket,
+                early,
+                settings: Settings {
+                    // The agent refuses the others under a tunnel.
+                    forwarding: if tunnel { ForwardingMode::Snat } else { forwarding },
+                    no_backend,
+                    external_cluster_ip,
+                    source_ranges_all_types: all_types,
+                    ..Settings::new("")
+                },
+            }
         },
     )
 }
@@ -174,10 +176,7 @@ pub fn service() -> impl Strategy<Value = Service> {
                 cluster_ips: of(cluster_ip),
                 external_ips: of(external_ip),
                 load_balancer_ips: vips.map(|ip| LoadBalancerIp { ip, mode: IpMode::Vip }).collect(),
-                ports: vec![
-                    port("web", Protocol::Tcp, 80, 30_080),
-                    port("dns", Protocol::Udp, 53, 30_180),
-                ],
+                ports: vec![port("web", Protocol::Tcp, 80, 30_080), port("dns", Protocol::Udp, 53, 30_180)],
                 external_traffic_policy: external,
                 internal_traffic_policy: internal,
                 session_affinity: affinity,
@@ -202,24 +201,27 @@ pub fn slice() -> impl Strategy<Value = Slice> {
     ];
     // All places but the two clients that are nothing else.
     let places = subsequence((0..7_usize).collect::<Vec<_>>(), 0..=4);
-    (name(), places, prop::collection::vec(select(conditions), 7)).prop_map(|(service, places, conditions)| {
-        let endpoints = places.into_iter().zip(conditions).map(|(place, (ready, serving, terminating))| {
-            let place = &PLACES[place];
-            Endpoint {
-                addresses: [true, false].map(|v4| place.ip(v4)).into(),
-                ready,
-                serving,
-                terminating,
-                node: place.node().map(node_name),
-                ..Endpoint::default()
+    (name(), places, prop::collection::vec(select(conditions), 7)).prop_map(
+        |(service, places, conditions)| {
+            let endpoints =
+                places.into_iter().zip(conditions).map(|(place, (ready, serving, terminating))| {
+                    let place = &PLACES[place];
+                    Endpoint {
+                        addresses: [true, false].map(|v4| place.ip(v4)).into(),
+                        ready,
+                        serving,
+                        terminating,
+                        node: place.node().map(node_name),
+                        ..Endpoint::default()
+                    }
+                });
+            let port = |name: &str, protocol, port| SlicePort { name: name.into(), protocol, port };
+            Slice {
+                name: ObjectName::new("default", &format!("{}-1", service.name)),
+                service: service.name,
+                ports: vec![port("web", Protocol::Tcp, 8080), port("dns", Protocol::Udp, 1053)],
+                endpoints: endpoints.collect(),
             }
-        });
-        let port = |name: &str, protocol, port| SlicePort { name: name.into(), protocol, port };
-        Slice {
-            name: ObjectName::new("default", &format!("{}-1", service.name)),
-            service: service.name,
-            ports: vec![port("web", Protocol::Tcp, 8080), port("dns", Protocol::Udp, 1053)],
-            endpoints: endpoints.collect(),
-        }
-    })
+        },
+    )
 }

@@ -34,15 +34,19 @@ pub enum Ruling {
 }
 
 /// It goes to one of these.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Led {
     /// Service and its port; `None` for a host port.
     pub port: Option<(ObjectName, String)>,
     pub backends: Vec<SocketAddr>,
+    /// Terminating, and chosen by clients to whom another policy applies: who is bound to one of them stays.
+    pub leaving: Vec<SocketAddr>,
     /// Seconds.
     pub affinity: Option<u32>,
     /// A pod elsewhere is to see the address of a client outside.
     pub direct: bool,
+    /// The service's cluster IP was asked, to which another policy applies.
+    pub by_cluster_ip: bool,
 }
 
 /// Who asks: whom, on which node, and whether as one of the cluster.
@@ -76,7 +80,7 @@ impl Objects {
         let on_first = PLACES[4].ip(target.is_ipv4()) == target.ip() && question.node == 0;
         if self.host_port && on_first && target.port() == HOST_PORT && question.protocol == 6 {
             let backend = SocketAddr::new(PLACES[HOST_PORT_POD].ip(target.is_ipv4()), 8080);
-            return Ruling::Led(Led { port: None, backends: vec![backend], affinity: None, direct: false });
+            return Ruling::Led(Led { backends: vec![backend], ..Led::default() });
         }
         // Other ports of a service's address lead nowhere.
         let closed = self.virtual_ips().any(|ip| ip == target.ip());
@@ -145,7 +149,9 @@ impl Objects {
         Ruling::Led(Led {
             port: Some((service.name.clone(), port.name.to_string())),
             backends,
+            leaving: all.iter().filter(|(_, endpoint)| leaving(endpoint)).map(|(at, _)| *at).collect(),
             affinity: service.session_affinity,
+            by_cluster_ip: name == Name::ClusterIp,
             direct: service.forwarding.map_or(mode, |forwarding| forwarding == Forwarding::Dsr),
         })
     }
@@ -171,8 +177,7 @@ impl Objects {
 
 /// The pod with the host port.
 pub fn host_port() -> PodPorts {
-    let port =
-        HostPort { host_ip: None, host_port: HOST_PORT, protocol: Protocol::Tcp, pod_port: 8080 };
+    let port = HostPort { host_ip: None, host_port: HOST_PORT, protocol: Protocol::Tcp, pod_port: 8080 };
     let pod = &PLACES[HOST_PORT_POD];
     PodPorts {
         name: ObjectName::new("default", pod.name),

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use abi::Addr;
+use axoneme_sim::{Call, socket_connect, socket_told};
 use datapath::socket::Answer;
 use proptest::sample::Index;
 use services::ObjectName;
-use axoneme_sim::{Call, socket_connect, socket_told};
 
 use crate::cluster::{Cluster, Fate, Kind, PLACES, Setup, SocketLb, host_cookie, mac_of, place_of};
 use crate::frame::{ACK, Complaint, Content, FIN, Packet, RST, SYN, TCP, complain, read};
@@ -26,6 +26,8 @@ struct Talk {
     led: Led,
     /// The client's socket was translated.
     by_socket: bool,
+    /// The client's node left it to another.
+    passed_on: bool,
     /// The client, as it calls itself.
     client: SocketAddr,
     /// Where its packets go.
@@ -36,6 +38,8 @@ struct Talk {
     seen: SocketAddr,
     used: u64,
     answered: bool,
+    /// The generation of policy under which it was last said to be allowed. An error says nothing of an older one.
+    generation: u32,
     /// Packets that the client has sent.
     sent: u32,
     /// The last frames as they reached their receivers: the server, the client.
@@ -44,6 +48,9 @@ struct Talk {
 
 /// A client's port, and whom it spoke to with it.
 type Tuple = (usize, u16, u8, SocketAddr);
+
+/// A client of a service's port on a node, by the service's cluster IP or another address.
+type Binding = (usize, IpAddr, (ObjectName, String), bool);
 
 /// What is left of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +70,8 @@ pub struct Run {
     remains: HashMap<Tuple, Remains>,
     /// Client addresses and ports that reached a backend, by the address under which they asked.
     reached: HashMap<(SocketAddr, u8, SocketAddr), Vec<SocketAddr>>,
-    /// Affinity: node, client, service and port → backend, time.
-    bound: HashMap<(usize, IpAddr, (ObjectName, String)), (SocketAddr, u64)>,
+    /// Clients bound to a backend, since when.
+    bound: HashMap<Binding, (SocketAddr, u64)>,
     next: u32,
 }
 
@@ -100,13 +107,10 @@ impl Run {
         run
     }
 
-    /// How many conversations are under way.
-    pub fn talks(&self) -> usize {
-        self.talks.len()
-    }
-
     pub fn step(&mut self, step: Step) -> Checked {
         self.cluster.wait(1000);
+        let now = self.cluster.now();
+        self.drop_talks(|talk| now > talk.used + limit(talk) - MARGIN);
         match step {
             Step::Open(opening) => self.open(opening),
             Step::Speak(which) => self.with(which, |run, talk| run.speak(talk)),
@@ -114,18 +118,18 @@ impl Run {
             Step::Complain(which, to_server) => self.with(which, |run, talk| run.complain(talk, to_server)),
             Step::Service(service) => {
                 self.cluster.balancers.iter_mut().for_each(|one| one.set_service(service.clone()));
-                // Which of its backends count as members may change with its frontends.
                 let name = service.name.clone();
                 self.objects.services.insert(service.name.clone(), service);
                 self.settle();
-                self.forget_datagrams(&name);
+                self.forget_uncertain(&name);
                 Ok(())
             }
             Step::ServiceGone(name) => {
                 self.cluster.balancers.iter_mut().for_each(|one| one.remove_service(&name));
                 self.objects.services.remove(&name);
+                self.bound.retain(|(_, _, (service, _), _), _| *service != name);
                 self.settle();
-                self.forget_datagrams(&name);
+                self.forget_uncertain(&name);
                 Ok(())
             }
             Step::Slice(slice) => {
@@ -165,14 +169,16 @@ impl Run {
 
     fn settle(&mut self) {
         self.cluster.settle();
-        self.cluster.virtual_ips = self.objects.virtual_ips().collect();
+        self.cluster.virtual_ips.extend(self.objects.virtual_ips());
     }
 
-    /// Datagrams to a service that was made anew may go on as they did or not.
-    fn forget_datagrams(&mut self, name: &ObjectName) {
+    /// Datagrams and openings to a service that was made anew may go on as they did or not; so may what one node passed to another's
+    /// port and now has to lead itself.
+    fn forget_uncertain(&mut self, name: &ObjectName) {
         self.drop_talks(|talk| {
             let of = |(service, _): &(ObjectName, String)| service == name;
-            talk.opening.protocol != TCP && !talk.by_socket && talk.led.port.as_ref().is_some_and(of)
+            let uncertain = talk.opening.protocol != TCP || talk.passed_on || !talk.answered;
+            uncertain && !talk.by_socket && talk.led.port.as_ref().is_some_and(of)
         });
     }
 
@@ -188,19 +194,14 @@ impl Run {
     }
 
     /// Runs something on one of the conversations under way, if there is one.
-    fn with(
-        &mut self,
-        which: Index,
-        run: impl FnOnce(&mut Run, Talk) -> Checked<Option<Talk>>,
-    ) -> Checked {
-        let now = self.cluster.now();
-        self.drop_talks(|talk| now > talk.used + limit(talk) - MARGIN);
+    fn with(&mut self, which: Index, run: impl FnOnce(&mut Run, Talk) -> Checked<Option<Talk>>) -> Checked {
         if self.talks.is_empty() {
             return Ok(());
         }
         let talk = self.talks.swap_remove(which.index(self.talks.len()));
         let tuple = talk.tuple();
-        let before = Remains { until: talk.used + limit(&talk) + SECOND, backend: talk.backend, ended: false };
+        let before =
+            Remains { until: talk.used + limit(&talk) + SECOND, backend: talk.backend, ended: false };
         let shown = format!("{talk:?}");
         match run(self, talk) {
             Ok(Some(talk)) => self.talks.push(talk),
@@ -247,7 +248,8 @@ impl Run {
             ensure((answer == Answer::Refused) == refused, || format!("{answer:?} instead of {ruling:?}"))?;
             match &ruling {
                 Ruling::Led(led) => {
-                    ensure(led.backends.contains(&spoken), || format!("{spoken} is none of {led:?}"))?;
+                    let right = self.may_lead(&question, led, spoken);
+                    ensure(right, || format!("{spoken} is none of {led:?}"))?;
                     self.bind(&question, led, spoken, None)?;
                     socket_told(node_of(&mut self.cluster, question.node), &mut call);
                     let told = SocketAddr::new(call.addr.into(), u16::from_be(call.port));
@@ -263,13 +265,18 @@ impl Run {
         }
         // The kernel gives no two of a client's sockets the same ends.
         let own = SocketAddr::new(self.cluster.source(client, spoken.ip()), port);
-        if self.talks.iter().any(|talk| (talk.client, talk.spoken, talk.opening.protocol) == (own, spoken, protocol)) {
+        if self
+            .talks
+            .iter()
+            .any(|talk| (talk.client, talk.spoken, talk.opening.protocol) == (own, spoken, protocol))
+        {
             return Ok(());
         }
         self.next += 1;
         let mut talk = Talk {
             id: self.next,
             by_socket: spoken != target,
+            passed_on: !question.inside && PLACES[client].node().is_some(),
             client: own,
             spoken,
             server: client,
@@ -277,22 +284,27 @@ impl Run {
             seen: own,
             used: now,
             answered: false,
+            generation: 0,
             sent: 0,
             last: Default::default(),
-            led: Led { port: None, backends: Vec::new(), affinity: None, direct: false },
+            led: Led::default(),
             opening,
         };
-        let packet = talk.from_client(if protocol == TCP { SYN } else { 0 });
+        let packet = talk.next_packet(if protocol == TCP { SYN } else { 0 });
         let fate = self.send(client, &packet, via);
         match ruling {
             Ruling::Untouched => untouched(&packet, fate),
-            Ruling::Dropped => ensure(matches!(fate, Fate::Dropped(_)), || format!("{fate:?} instead of a drop")),
+            Ruling::Dropped => {
+                ensure(matches!(fate, Fate::Dropped(_)), || format!("{fate:?} instead of a drop"))
+            }
             Ruling::Refused => refused(&talk, fate),
             Ruling::Led(led) => {
                 let old = remains.map(|remains| remains.backend);
                 self.reaches(&mut talk, &question, led, &packet, fate, old)?;
-                if self.is_ambiguous(&talk) {
-                    self.remains.insert(tuple, Remains { until: now + 9000 * SECOND, backend: talk.backend, ended: false });
+                if self.is_mistaken(&talk)? {
+                    self.drop_talks(|other| other.sounds_like(&talk));
+                    self.talks.push(talk);
+                    self.drop_talks(|last| last.tuple() == tuple);
                     return Ok(());
                 }
                 self.remains.remove(&tuple);
@@ -309,7 +321,13 @@ impl Run {
     }
 
     /// Which node decides on a client's packet, and what it should say. `None`: no node.
-    fn rule(&self, client: usize, via: usize, target: SocketAddr, protocol: u8) -> Option<(Question, Ruling)> {
+    fn rule(
+        &self,
+        client: usize,
+        via: usize,
+        target: SocketAddr,
+        protocol: u8,
+    ) -> Option<(Question, Ruling)> {
         let place = &PLACES[client];
         let own = place.ip(target.is_ipv4());
         let host_of = |ip| match PLACES[place_of(ip)?].kind {
@@ -345,7 +363,7 @@ impl Run {
         let (server, frame) = arrived(fate)?;
         let seen = segment(&frame)?;
         let backend = seen.destination;
-        let right = led.backends.contains(&backend) || old == Some(backend);
+        let right = self.may_lead(question, &led, backend) || old == Some(backend);
         ensure(right && place_of(backend.ip()) == Some(server), || {
             format!("came to {} as {backend}, none of {:?}", PLACES[server].name, led.backends)
         })?;
@@ -355,10 +373,14 @@ impl Run {
         }
         let conflict = self.conflicts(talk, question, backend);
         let names = self.names(talk, question, &led, server);
-        let fits = names.contains(&seen.source.ip())
-            || (conflict && self.cluster.is_own(question.node, seen.source.ip()));
+        // Where answers do not pass by, another port would help nobody.
+        let hidden = conflict && led.direct && self.cluster.is_own(question.node, seen.source.ip());
+        let fits = names.contains(&seen.source.ip()) || hidden;
         ensure(fits, || format!("seen as {} instead of one of {names:?}", seen.source))?;
-        if names == [talk.client.ip()] && !conflict && matches!(PLACES[talk.opening.client].kind, Kind::Pod { .. } | Kind::Outside) {
+        if names == [talk.client.ip()]
+            && !conflict
+            && matches!(PLACES[talk.opening.client].kind, Kind::Pod { .. } | Kind::Outside)
+        {
             ensure(seen.source.port() == talk.client.port(), || format!("seen as {}", seen.source))?;
         }
         talk.server = server;
@@ -378,28 +400,27 @@ impl Run {
         others.is_some_and(|others| others.iter().any(|other| *other != talk.opening.target))
     }
 
-    /// Under DSR a backend sees two conversations of one client's port as one.
-    fn is_ambiguous(&self, talk: &Talk) -> bool {
-        let same = |other: &Talk| {
-            (other.seen, other.backend, other.opening.protocol) == (talk.seen, talk.backend, talk.opening.protocol)
-        };
-        self.talks.iter().any(same)
+    /// Whether a backend takes the conversation for another of that client's: it can where answers do not pass by the node
+    /// that leads (DSR), or where one goes to the backend by its own address, of which the other's node does not know.
+    fn is_mistaken(&self, talk: &Talk) -> Checked<bool> {
+        let Some(other) = self.talks.iter().find(|other| other.sounds_like(talk)) else { return Ok(false) };
+        let excused = |talk: &Talk| talk.led.direct || talk.by_socket || talk.passed_on;
+        ensure(excused(talk) || excused(other), || format!("cannot be told from {other:?}"))?;
+        Ok(true)
     }
 
     /// The addresses as which a server may see the client.
     fn names(&self, talk: &Talk, question: &Question, led: &Led, server: usize) -> Vec<IpAddr> {
         let v4 = talk.client.is_ipv4();
-        let own = |node: usize| {
-            let all = [talk.client.ip(), PLACES[4 + node].ip(v4)];
-            let router = if v4 { "10.244.1.1" } else { "fd00:10:244:1::1" };
-            let router = router.replace("244:1", &format!("244:{}", node + 1)).replace("244.1", &format!("244.{}", node + 1));
-            [all[1], crate::cluster::ip(&router)]
-        };
         let at = PLACES[server].kind;
         if !question.inside {
             let here = PLACES[server].node() == Some(question.node);
-            let direct = led.direct && matches!(at, Kind::Pod { .. });
-            return if here || direct { vec![question.client] } else { own(question.node).to_vec() };
+            let direct = led.direct && !self.setup.tunnel && at != Kind::Outside;
+            return if here || direct {
+                vec![question.client]
+            } else {
+                self.cluster.own(question.node, v4).to_vec()
+            };
         }
         let masqueraded = vec![PLACES[4 + question.node].ip(v4)];
         let pod = matches!(PLACES[talk.opening.client].kind, Kind::Pod { .. });
@@ -414,19 +435,34 @@ impl Run {
         }
     }
 
+    /// Whether a client may be led to a backend.
+    fn may_lead(&self, question: &Question, led: &Led, backend: SocketAddr) -> bool {
+        led.backends.contains(&backend)
+            || (led.leaving.contains(&backend) && self.bound_to(question, led) == Some(backend))
+    }
+
+    /// The backend that a client is bound to.
+    fn bound_to(&self, question: &Question, led: &Led) -> Option<SocketAddr> {
+        let (backend, at) = self.bound.get(&binding(question, led)?)?;
+        (self.cluster.now() < at + u64::from(led.affinity?) * SECOND).then_some(*backend)
+    }
+
     /// A client that is bound to a backend must have got that one.
-    fn bind(&mut self, question: &Question, led: &Led, backend: SocketAddr, old: Option<SocketAddr>) -> Checked {
-        let (Some(seconds), Some(port)) = (led.affinity, &led.port) else { return Ok(()) };
-        let key = (question.node, question.client, port.clone());
-        let now = self.cluster.now();
-        if let Some((bound, at)) = self.bound.get(&key)
-            && now < at + u64::from(seconds) * SECOND
-            && led.backends.contains(bound)
+    fn bind(
+        &mut self,
+        question: &Question,
+        led: &Led,
+        backend: SocketAddr,
+        old: Option<SocketAddr>,
+    ) -> Checked {
+        let Some(key) = binding(question, led) else { return Ok(()) };
+        if let Some(bound) = self.bound_to(question, led)
+            && led.backends.contains(&bound)
             && old.is_none()
         {
-            ensure(backend == *bound, || format!("{backend}, although bound to {bound}"))?;
+            ensure(backend == bound, || format!("{backend}, although bound to {bound}"))?;
         }
-        self.bound.insert(key, (backend, now));
+        self.bound.insert(key, (backend, self.cluster.now()));
         Ok(())
     }
 
@@ -493,7 +529,7 @@ impl Run {
 
     /// A packet from the client reaches the server, as it always did.
     fn ask(&mut self, talk: &mut Talk, flags: u8) -> Checked {
-        let packet = talk.from_client(flags);
+        let packet = talk.next_packet(flags);
         let fate = self.send(talk.opening.client, &packet, talk.opening.via);
         let (place, frame) = arrived(fate).map_err(|error| format!("a question: {error}"))?;
         let wanted = Packet { source: talk.seen, destination: talk.backend, ..packet };
@@ -524,6 +560,7 @@ impl Run {
             format!("an answer came to {} as {seen:?} instead of {wanted:?}", PLACES[place].name)
         })?;
         talk.answered = true;
+        talk.generation = self.cluster.nodes[0].epoch;
         talk.used = self.cluster.now();
         talk.last[1] = frame;
         Ok(())
@@ -536,13 +573,14 @@ impl Run {
             false => (talk.server, talk.opening.client, (talk.client, talk.spoken)),
         };
         let about = &talk.last[usize::from(to_server)];
-        if about.is_empty() || !talk.answered || by == receiver || self.moves(&talk) {
+        let stale = talk.generation != self.cluster.nodes[0].epoch;
+        if about.is_empty() || !talk.answered || stale || by == receiver || self.moves(&talk) {
             return Ok(Some(talk));
         }
         let source = crate::frame::outer(about).1;
         let frame = complain(mac_of(by), source, about);
-        let (place, frame) =
-            arrived(self.cluster.carry(by, frame, talk.opening.via)).map_err(|error| format!("a complaint: {error}"))?;
+        let (place, frame) = arrived(self.cluster.carry(by, frame, talk.opening.via))
+            .map_err(|error| format!("a complaint: {error}"))?;
         let wanted = Content::Complaint(Complaint { destination: quoted.0.ip(), quoted });
         let seen = read(&frame)?;
         ensure((place, &seen) == (receiver, &wanted), || {
@@ -562,7 +600,13 @@ impl Talk {
         (self.opening.client, self.opening.port, self.opening.protocol, self.opening.target)
     }
 
-    fn from_client(&mut self, flags: u8) -> Packet {
+    /// Whether a server sees the two alike.
+    fn sounds_like(&self, other: &Talk) -> bool {
+        (self.seen, self.backend, self.opening.protocol)
+            == (other.seen, other.backend, other.opening.protocol)
+    }
+
+    fn next_packet(&mut self, flags: u8) -> Packet {
         self.sent += 1;
         Packet {
             source: self.client,
@@ -572,6 +616,12 @@ impl Talk {
             payload: format!("question {}.{}", self.id, self.sent).into(),
         }
     }
+}
+
+/// What binds a client to a backend, if affinity does.
+fn binding(question: &Question, led: &Led) -> Option<Binding> {
+    led.affinity?;
+    Some((question.node, question.client, led.port.clone()?, led.by_cluster_ip))
 }
 
 fn node_of(cluster: &mut Cluster, node: usize) -> &mut axoneme_sim::Node {
@@ -601,7 +651,7 @@ fn same_but_ends(a: &Packet, b: &Packet) -> bool {
     (a.protocol, a.flags, &a.payload) == (b.protocol, b.flags, &b.payload)
 }
 
-/// A packet for no service keeps its destination, wherever it ends.
+/// A packet for no service keeps its destination, wherever it ends. To an address that a service had it finds no end.
 fn untouched(packet: &Packet, fate: Fate) -> Checked {
     let Fate::Arrived(place, frame) = fate else { return Ok(()) };
     let seen = segment(&frame)?;
