@@ -21,7 +21,7 @@ test: tools binaries ## All test layers, with counts
 e2e: tools binaries ## Kubernetes' own tests: FOCUS='\[sig-network\].*intra-pod' SKIP=..., both regular expressions
 	@tools/test-e2e.sh '$(FOCUS)' '$(SKIP)'
 
-bench: tools binaries ## Measure: BENCH=pod-path writes target/bench/pod-path.json
+bench: tools binaries ## Measure: BENCH=pod-path or BENCH=services (beside kube-proxy) writes target/bench/NAME.json
 	@cargo xtask bench $(BENCH)
 
 lab-up: tools binaries ## A cluster to play with: then target/debug/lab kubectl ..., exec n1 ..., status

@@ -176,7 +176,8 @@ impl Figures {
             figure.samples = old["samples"].as_u64().unwrap_or_default() as usize;
             (figure.interval, figure.of) = (pair("interval"), pair("of"));
             figure.noise = old["noise"].as_f64();
-            figure.reason = Some("of an earlier run".to_owned());
+            let reason = old["reason"].as_str().filter(|_| figure.value.is_none());
+            figure.reason = Some(reason.unwrap_or("of an earlier run").to_owned());
         }
         Ok(())
     }

@@ -166,13 +166,13 @@ impl World {
         self.grow(count)?;
         let direct = vec![self.field.direct()];
         let mut ways = vec![
-            Way { name: OURS, from: &self.field.client, to: self.real.clone() },
-            Way { name: DIRECT, from: &self.field.client, to: direct.clone() },
+            Way { name: OURS, from: &self.field.client, to: self.real.clone(), lane: (0, 2) },
+            Way { name: DIRECT, from: &self.field.client, to: direct.clone(), lane: (1, 2) },
         ];
         for (name, peer) in &mut self.peers {
             peer.check()?;
             let to = if *name == PLAIN { direct.clone() } else { self.real.clone() };
-            ways.push(Way { name, from: &peer.client, to });
+            ways.push(Way { name, from: &peer.client, to, lane: (0, 1) });
         }
         rounds::measure(&ways, effort.rounds)
     }

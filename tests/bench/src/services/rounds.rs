@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::spot::Spot;
 
-/// Ranges of source ports, taken in turns: none is used again while a connection from it may be remembered.
-const PORTS: [&str; 2] = ["33000-48999", "49000-64999"];
+/// Source ports of each place.
+const PORTS: std::ops::Range<u16> = 20_000..65_000;
 /// Of so many connections one may fail without spoiling a measurement; it is counted.
 const TOLERATED: u64 = 1000;
 
@@ -34,6 +34,19 @@ pub(super) struct Way<'a> {
     pub(super) from: &'a Spot,
     /// Taken in turns.
     pub(super) to: Vec<String>,
+    /// Which part of the source ports, of how many: ways from one place to one server share none, since they would be one
+    /// connection to who remembers those that were.
+    pub(super) lane: (u16, u16),
+}
+
+impl Way<'_> {
+    /// The source ports of a round: half of the way's own, so that none is used again in the next round.
+    fn ports(&self, round: usize) -> String {
+        let (lane, lanes) = self.lane;
+        let half = (PORTS.end - PORTS.start) / lanes.max(1) / 2;
+        let low = PORTS.start + (lane * 2 + (round % 2) as u16) * half;
+        format!("{low}-{}", low + half - 1)
+    }
 }
 
 /// What one turn gave.
@@ -72,7 +85,6 @@ impl Samples {
 /// Goes all ways in each round.
 pub(super) fn measure(ways: &[Way], effort: Effort) -> Result<Samples> {
     let mut samples = Samples::default();
-    let mut ports = PORTS.iter().cycle();
     for round in 0..effort.rounds {
         let mut order: Vec<&Way> = ways.iter().collect();
         if round % 2 == 1 {
@@ -80,10 +92,9 @@ pub(super) fn measure(ways: &[Way], effort: Effort) -> Result<Samples> {
         }
         for way in order {
             let to = way.to.get(round % way.to.len().max(1)).context("a way to nowhere")?;
-            let ports = ports.next().copied().unwrap_or(PORTS[0]);
             let seen = way
                 .from
-                .connections(to, effort.seconds, ports)
+                .connections(to, effort.seconds, &way.ports(round))
                 .with_context(|| format!("{} to {to}", way.name))?;
             ensure!(
                 seen.errors * TOLERATED <= seen.count,
@@ -111,4 +122,22 @@ pub(super) fn keep(part: &str, samples: &BTreeMap<u32, Samples>) -> Result<()> {
     let path = crate::root().join(format!("target/bench/services-{part}.json"));
     let text = serde_json::to_string_pretty(&json!({"samples": all}))?;
     std::fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_and_rounds_have_ports_of_their_own() {
+        let spot = Spot::namespace("none");
+        let way = |lane| Way { name: "a", from: &spot, to: vec![], lane };
+        assert_eq!(
+            [0, 1, 2].map(|round| way((0, 1)).ports(round)),
+            ["20000-42499", "42500-64999", "20000-42499"]
+        );
+        let all = [0, 1, 2, 3].map(|lane| [way((lane, 4)).ports(0), way((lane, 4)).ports(1)]);
+        assert_eq!(all[0], ["20000-25624", "25625-31249"]);
+        assert_eq!(all[3], ["53750-59374", "59375-64999"]);
+    }
 }

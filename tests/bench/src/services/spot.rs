@@ -72,10 +72,10 @@ impl Spot {
         serde_json::from_str(&text).with_context(|| format!("probe crr {to}: {text}"))
     }
 
-    /// Whether a connection to `to` is answered.
+    /// Whether a connection to `to` comes to stand.
     pub(super) fn connects(&self, to: &str) -> Result<bool> {
         let probe = probe();
-        let mut command = self.command(&[&probe, "connect", to, "--timeout", "500"]);
+        let mut command = self.command(&[&probe, "connect", to, "--handshake", "--timeout", "500"]);
         let status =
             command.stdout(Stdio::null()).stderr(Stdio::null()).status().context("starting probe")?;
         Ok(status.success())
