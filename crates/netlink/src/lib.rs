@@ -1,4 +1,5 @@
-//! Devices, addresses, routes and namespaces of the kernel's network stack: a blocking adapter over rtnetlink.
+//! Devices, addresses, routes, packet filters and namespaces of the kernel's network stack: a blocking adapter over
+//! netlink.
 //!
 //! A [`Netlink`] is one socket in one network namespace; the agent keeps one for its life, the network plugin one a
 //! namespace for a call. The messages are written here by hand: the plugin must stay small, and a reader that skips
@@ -14,6 +15,7 @@ mod diag;
 mod error;
 mod link;
 mod neighbour;
+mod netfilter;
 mod netns;
 mod route;
 mod socket;
@@ -26,6 +28,7 @@ pub use diag::{ConnectedSocket, SocketDiag};
 pub use error::{KernelError, NetlinkError};
 pub use link::{Link, LinkChange, VethEnd, Vxlan};
 pub use neighbour::Neighbour;
+pub use netfilter::{Netfilter, NfBackend, NfJump, NfTable};
 pub use netns::{NetNs, NetNsId, netns_cookie};
 pub use route::{Lookup, PROTOCOL, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use socket::Netlink;

@@ -81,6 +81,47 @@ impl Netlink {
         Err(NetlinkError::Unstable { what: what(), tries: DUMP_TRIES })
     }
 
+    /// Sends changes that happen together or not at all, framed as nfnetlink wants it.
+    pub(crate) fn transaction(
+        &mut self,
+        begin: Message,
+        changes: &[Message],
+        end: Message,
+        what: impl Fn() -> String,
+    ) -> Result<(), NetlinkError> {
+        let Some((last, others)) = changes.split_last() else { return Ok(()) };
+        // Refusals always come; of the rest only the last one is acknowledged, after all refusals.
+        let last = last.clone().flagged(libc::NLM_F_ACK);
+        let mut bytes = Vec::new();
+        let first_sequence = self.sequence.wrapping_add(1);
+        for mut message in [begin].into_iter().chain(others.iter().cloned()).chain([last, end]) {
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes.extend_from_slice(message.finish(self.sequence));
+        }
+        let last_sequence = self.sequence.wrapping_sub(1);
+        retry(|| send(&self.socket, &bytes, SendFlags::empty()))
+            .map_err(|source| NetlinkError::Socket { what: "write to", source })?;
+        let mut refusal = None;
+        loop {
+            let (_, length) = retry(|| recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC))
+                .map_err(|source| NetlinkError::Socket { what: "read from", source })?;
+            let datagram =
+                self.buffer.get(..length).ok_or_else(|| NetlinkError::Malformed { what: what() })?;
+            for received in Messages(datagram).filter(|m| i32::from(m.kind) == libc::NLMSG_ERROR) {
+                let at = received.sequence.wrapping_sub(first_sequence);
+                if at > last_sequence.wrapping_sub(first_sequence) {
+                    continue;
+                }
+                refusal = refusal.or_else(|| kernel_error(&received));
+                // A refusal of the frame is one of everything.
+                if received.sequence == last_sequence || (at == 0 && refusal.is_some()) {
+                    let failed = |source| NetlinkError::Kernel { what: what(), source };
+                    return refusal.map(failed).map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
     /// One request and all its answers. `false`: the list changed while it was read.
     fn exchange(
         &mut self,

@@ -1,0 +1,118 @@
+//! Packet filter tables of both kinds, as far as chains and the jumps between them go: what somebody else left behind is
+//! found, and removed with all that leads to it.
+//!
+//! Rules are not understood beyond their jumps, and none is made here.
+
+mod nftables;
+mod xtables;
+
+use std::collections::BTreeSet;
+
+use crate::error::NetlinkError;
+use nftables::Nftables;
+
+/// Who keeps a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NfBackend {
+    /// nf_tables: `nft`, and `iptables` of most distributions.
+    Nftables,
+    /// The tables of `iptables-legacy`.
+    Legacy,
+}
+
+/// A table for packets of one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NfTable {
+    /// Who keeps it.
+    pub backend: NfBackend,
+    /// For IPv6.
+    pub v6: bool,
+    /// `nat`, `filter`, …
+    pub name: String,
+}
+
+/// A rule leads from one chain to another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NfJump {
+    /// Where the rule stands.
+    pub from: String,
+    /// Where it leads.
+    pub to: String,
+}
+
+/// A connection to the packet filters of the namespace in which it was opened. The tables of `iptables-legacy` are those
+/// of the calling thread's namespace.
+pub struct Netfilter {
+    nftables: Option<Nftables>,
+}
+
+impl Netfilter {
+    /// Opens it in the calling thread's namespace. A kernel without nf_tables has no tables of that kind.
+    ///
+    /// # Errors
+    /// Not privileged.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self { nftables: Nftables::open()? })
+    }
+
+    /// All tables for IPv4 and for IPv6. Loads no module: what is not in use is not there.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub fn tables(&mut self) -> Result<Vec<NfTable>, NetlinkError> {
+        let mut tables = xtables::tables()?;
+        if let Some(nftables) = &mut self.nftables {
+            tables.extend(nftables.tables()?);
+        }
+        tables.sort();
+        Ok(tables)
+    }
+
+    /// The chains of a table, those of hooks too.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub fn chains(&mut self, table: &NfTable) -> Result<BTreeSet<String>, NetlinkError> {
+        match (table.backend, &mut self.nftables) {
+            (NfBackend::Legacy, _) => xtables::chains(table),
+            (NfBackend::Nftables, Some(nftables)) => nftables.chains(table),
+            (NfBackend::Nftables, None) => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// Which chains of a table lead to which.
+    ///
+    /// # Errors
+    /// The kernel refuses to list the rules.
+    pub fn jumps(&mut self, table: &NfTable) -> Result<BTreeSet<NfJump>, NetlinkError> {
+        match (table.backend, &mut self.nftables) {
+            (NfBackend::Legacy, _) => xtables::jumps(table),
+            (NfBackend::Nftables, Some(nftables)) => nftables.jumps(table),
+            (NfBackend::Nftables, None) => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// Removes chains with their rules, and the rules of other chains that lead to them; those first, so that no packet
+    /// meets half a chain. Chains of hooks stay, and what is not there is no failure.
+    ///
+    /// # Errors
+    /// The kernel refuses. With nf_tables a part may be gone; doing it again goes on.
+    pub fn remove_chains(&mut self, table: &NfTable, chains: &BTreeSet<String>) -> Result<(), NetlinkError> {
+        match (table.backend, &mut self.nftables) {
+            (NfBackend::Legacy, _) => xtables::remove(table, chains),
+            (NfBackend::Nftables, Some(nftables)) => nftables.remove_chains(table, chains),
+            (NfBackend::Nftables, None) => Ok(()),
+        }
+    }
+
+    /// Removes a table of nf_tables with all that is in it; says whether it was there.
+    ///
+    /// # Errors
+    /// The kernel refuses, or it is a table of `iptables-legacy`, which always exist.
+    pub fn remove_table(&mut self, table: &NfTable) -> Result<bool, NetlinkError> {
+        match (table.backend, &mut self.nftables) {
+            (NfBackend::Nftables, Some(nftables)) => nftables.remove_table(table),
+            _ => Ok(false),
+        }
+    }
+}
