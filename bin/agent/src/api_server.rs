@@ -4,6 +4,7 @@ mod bpf;
 mod cni;
 mod devices;
 mod endpoints;
+mod kube_proxy;
 mod lb;
 mod monitor;
 mod policy;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub handle: Handle,
     /// The way to what answers for services; `None`: kube-proxy does.
     pub services: Option<crate::services::Handle>,
+    /// What kube-proxy has left; `None`: it is not looked for.
+    pub kube_proxy: Option<Arc<crate::kube_proxy::Found>>,
     /// The configuration.
     pub config: Arc<Config>,
     /// What does not change about this node.
@@ -115,6 +118,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::POLICY_TRACE, post(trace::answer))
         .route(paths::IPS, get(endpoints::ips))
         .route(paths::NODES, get(endpoints::nodes))
+        .route(paths::KUBE_PROXY, get(kube_proxy::list).delete(kube_proxy::clean))
         .route(paths::SERVICES, get(services::list))
         .route(paths::SERVICE, get(services::one))
         .route(paths::BPF_IPCACHE, get(bpf::ipcache))

@@ -26,7 +26,7 @@ use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{garbage, hubble, links, watches, writers};
-use crate::{health, ip_masq, lock, node, startup};
+use crate::{health, ip_masq, kube_proxy, lock, node, startup};
 
 /// How often the CNI configuration is looked after.
 const CNI_INTERVAL: Duration = Duration::from_secs(10);
@@ -139,10 +139,10 @@ async fn start(
     }
 
     let mut views = watching.views;
-    let mut services = None;
-    if let Some((of_services, way)) = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)? {
-        views.extend(of_services);
-        services = Some(way);
+    let (mut services, mut leftovers) = (None, None);
+    if let Some(serving) = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)? {
+        views.extend(serving.views);
+        (services, leftovers) = (Some(serving.handle), Some(serving.leftovers));
     }
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
@@ -169,6 +169,7 @@ async fn start(
     let context = ApiContext {
         handle: handle.clone(),
         services,
+        kube_proxy: leftovers,
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),
@@ -189,7 +190,17 @@ async fn start(
     Ok(lock)
 }
 
-/// Starts what answers for services, unless kube-proxy does; gives its watches and the way to ask it.
+/// What answers for services.
+struct Serving {
+    /// Its watches.
+    views: Vec<Watched>,
+    /// The way to ask it.
+    handle: services::Handle,
+    /// What kube-proxy has left.
+    leftovers: Arc<kube_proxy::Found>,
+}
+
+/// Starts what answers for services, unless kube-proxy does.
 fn serve(
     config: &Config,
     object: &Arc<Object>,
@@ -198,7 +209,7 @@ fn serve(
     pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
-) -> Result<Option<(Vec<Watched>, services::Handle)>> {
+) -> Result<Option<Serving>> {
     let Some(balancing) = config.balancing.clone().map(Arc::new) else { return Ok(None) };
     let (ready, is_ready) = watch::channel(false);
     let links = CgroupLinks::new(&config.paths.bpf_root);
@@ -213,9 +224,12 @@ fn serve(
         spawn(tasks, "watch", future);
     }
     let (healthz, ports) = (balancing.healthz, balancing.health_check_node_port);
-    let health = services::serve_health(handle.clone(), is_ready, healthz, ports);
+    let health = services::serve_health(handle.clone(), is_ready.clone(), healthz, ports);
     spawn_fallible(tasks, "health checks of services", Box::pin(health));
-    Ok(Some((views, handle)))
+    let leftovers = Arc::new(kube_proxy::Found::default());
+    let looking = kube_proxy::run(balancing.cleanup, is_ready, Arc::clone(&leftovers));
+    spawn(tasks, "leftovers of kube-proxy", Box::pin(looking));
+    Ok(Some(Serving { views, handle, leftovers }))
 }
 
 fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, ()>) {

@@ -9,6 +9,7 @@ mod devices;
 mod health;
 mod ip_masq;
 mod kernel;
+mod kube_proxy;
 mod lock;
 mod names;
 mod node;

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Services: their addresses and the backends behind them
     #[command(subcommand, visible_alias = "services")]
     Service(ServiceCommand),
+    /// What a kube-proxy that ran on this node has left
+    #[command(subcommand)]
+    KubeProxy(KubeProxyCommand),
     /// The kernel's tables
     #[command(subcommand)]
     Bpf(BpfCommand),
@@ -154,6 +157,19 @@ pub(crate) enum ServiceCommand {
     Get {
         /// Number, as the list has it
         id: u32,
+        #[command(flatten)]
+        format: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KubeProxyCommand {
+    /// Remove its chains of iptables, its tables of nftables and its device of IPVS; never those of kubelet or others.
+    /// End kube-proxy first, or it makes them again. Open connections go on
+    Cleanup {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         format: Output,
     },

@@ -7,6 +7,7 @@ mod cli;
 mod endpoint;
 mod identity;
 mod jsonpath;
+mod kube_proxy;
 mod monitor;
 mod node;
 mod output;
@@ -48,6 +49,7 @@ fn run(client: &Client, command: &Command) -> Result<ExitCode> {
         Command::Endpoint(command) => endpoint::run(client, command)?,
         Command::Identity(command) => identity::run(client, command)?,
         Command::Service(command) => service::run(client, command)?,
+        Command::KubeProxy(command) => kube_proxy::run(client, command)?,
         Command::Bpf(command) => bpf::run(client, command)?,
         Command::Ip(command) => node::run_ip(client, command)?,
         Command::Node(command) => node::run(client, command)?,

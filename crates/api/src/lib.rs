@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod error;
 mod http;
 pub mod identity;
+pub mod kube_proxy;
 pub mod lb;
 mod mac;
 pub mod monitor;

@@ -61,6 +61,8 @@ pub const BPF_METRICS: &str = "/v1/bpf/metrics";
 pub const BPF_ENDPOINTS: &str = "/v1/bpf/endpoint";
 /// GET → `Vec<String>`, the prefixes that are never masqueraded.
 pub const BPF_IPMASQ: &str = "/v1/bpf/ipmasq";
+/// GET → [`crate::kube_proxy::Leftovers`], what kube-proxy has left; DELETE removes it, and tells what it was.
+pub const KUBE_PROXY: &str = "/v1/kube-proxy";
 /// GET → [`crate::lb::Tables`].
 pub const BPF_LB: &str = "/v1/bpf/lb";
 /// GET → `Vec<`[`crate::lb::Maglev`]`>`.

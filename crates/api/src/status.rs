@@ -253,6 +253,8 @@ model! {
         pub direct_routing_device: String,
         /// Parts.
         pub features: Option<KprFeatures>,
+        /// What a kube-proxy has left on this node, each kind in one phrase (not in Cilium's JSON).
+        pub leftovers: Vec<String>,
     }
 
     /// A device with its addresses.

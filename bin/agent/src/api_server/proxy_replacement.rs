@@ -35,6 +35,8 @@ pub(super) fn report(config: &Config, devices: &[Device]) -> KubeProxyReplacemen
         device_list: devices.iter().map(model).collect(),
         direct_routing_device: direct.map(|device| device.name.clone()).unwrap_or_default(),
         features: Some(features(balancing, !config.tunnel())),
+        // What kube-proxy has left, the caller knows.
+        ..KubeProxyReplacement::default()
     }
 }
 

@@ -66,7 +66,11 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     let own_name = format!("{cluster}/{}", config.node_name);
     let mut status = context.handle.ask(move |owner| of_owner(owner, &config, own_name)).await?;
     let devices = devices::native(&context.handle).await?;
-    status.kube_proxy_replacement = Some(proxy_replacement::report(&context.config, &devices));
+    let mut replacement = proxy_replacement::report(&context.config, &devices);
+    if let Some(found) = &context.kube_proxy {
+        replacement.leftovers = crate::kube_proxy::phrases(&found.borrow());
+    }
+    status.kube_proxy_replacement = Some(replacement);
     status.kubernetes = Some(kubernetes(&context));
     status.cilium = Some(own(&context, &mut status));
     status.cni_file = Some(cni_file(&context.config));

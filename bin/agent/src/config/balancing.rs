@@ -44,6 +44,8 @@ pub(crate) struct Balancing {
     pub proxy_name: String,
     /// The node's cgroup v2 hierarchy, to attach to.
     pub cgroup_root: PathBuf,
+    /// What kube-proxy has left is removed.
+    pub cleanup: bool,
     /// Entries of each service table, if they were set.
     pub map_max: Option<u32>,
 }
@@ -103,6 +105,7 @@ pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
         health_check_node_port: flag(options, "enable-health-check-nodeport")?,
         proxy_name: proxy_name(options)?,
         cgroup_root,
+        cleanup: flag(options, "cleanup-kube-proxy")?,
         map_max,
     }))
 }

@@ -49,6 +49,11 @@ pub(super) const KEYS: &[Key] = &[
     key("bpf-policy-map-max", "65536", "accepted; policy tables take the memory they need"),
     key("bpf-root", "/sys/fs/bpf", "where the BPF file system is mounted"),
     key("cgroup-root", "/run/cilium/cgroupv2", "where the node's cgroup v2 hierarchy is mounted"),
+    key(
+        "cleanup-kube-proxy",
+        "false",
+        "remove what a kube-proxy has left on the node, once services are served",
+    ),
     key("cluster-id", "0", "number of this cluster"),
     key("cluster-name", "default", "name of this cluster"),
     key("cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for CNI configurations"),

@@ -121,7 +121,7 @@ fn services_stay_with_kube_proxy_unless_told() {
     let on = balancing(&[("enable-ipv6", "true")]);
     assert_eq!(on.socket, SocketLb::All);
     assert!(on.bind_protection && on.health_check_node_port && on.healthz.is_none());
-    assert_eq!((on.proxy_name.as_str(), on.map_max), ("", None));
+    assert_eq!((on.proxy_name.as_str(), on.map_max, on.cleanup), ("", None, false));
     assert_eq!(on.cgroup_root.as_os_str(), "/run/cilium/cgroupv2");
     let settings = on.settings;
     assert_eq!((&*settings.node, settings.zone, settings.v4, settings.v6), ("n1", None, true, true));

@@ -39,6 +39,10 @@ fn environment(status: &Status, w: &mut String) -> std::fmt::Result {
     }
     if let Some(kpr) = &status.kube_proxy_replacement {
         writeln!(w, "KubeProxyReplacement:\t{}\t{}", kpr.mode, devices(kpr))?;
+        if !kpr.leftovers.is_empty() {
+            let leftovers = kpr.leftovers.join("; ");
+            writeln!(w, "\tWarning: kube-proxy has left {leftovers} (cilium-dbg kube-proxy cleanup)")?;
+        }
     }
     if let Some(firewall) = &status.host_firewall {
         write!(w, "Host firewall:\t{}", firewall.mode)?;

@@ -119,6 +119,17 @@ Global Identity Range:   Unknown
 }
 
 #[test]
+fn what_kube_proxy_left_is_a_warning() {
+    let mut status = status();
+    let kpr = status.kube_proxy_replacement.as_mut().expect("it is there");
+    kpr.leftovers = vec!["nftables IPv4: the table kube-proxy".into(), "IPVS: the device kube-ipvs0".into()];
+    let text = report::report(&status, Show::default(), NOW);
+    let line = "Warning: kube-proxy has left nftables IPv4: the table kube-proxy; IPVS: the device kube-ipvs0 (cilium-dbg kube-proxy \
+                cleanup)\n";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn the_brief_form() {
     assert_eq!(brief(&status()).0, "OK\n");
     assert_eq!(brief(&Status::default()).0, "OK\n");
