@@ -74,7 +74,8 @@ good kpr 'kube-proxy-replacement: "true"' 'bpf-lb-sock-hostns-only: "false"' 'bp
   'enable-service-topology: "false"' 'bpf-lb-external-clusterip: "false"' 'bpf-lb-source-range-all-types: "false"' \
   'node-port-range: 30000,32767' 'node-port-bind-protection: "true"' 'enable-health-check-nodeport: "true"' \
   'service-no-backend-response: reject' 'cgroup-root: /run/cilium/cgroupv2' 'resources: [services]' 'name: mount-cgroup' \
-  '!bpf-lb-sock:' '!maglev' '!bpf-lb-map-max' '!healthz-bind' '!k8s-service-proxy-name' -- --set kubeProxyReplacement=true
+  '!bpf-lb-sock:' '!cleanup-kube-proxy' '!maglev' '!bpf-lb-map-max' '!healthz-bind' '!k8s-service-proxy-name' -- --set kubeProxyReplacement=true
+good kpr-cleanup 'cleanup-kube-proxy: "true"' -- --set kubeProxyReplacement=true,kubeProxyReplacementCleanup=true
 good kpr-as-string 'kube-proxy-replacement: "true"' -- --set-string kubeProxyReplacement=true
 good socket-lb 'bpf-lb-sock: "true"' 'bpf-lb-sock-hostns-only: "true"' -- --set kubeProxyReplacement=true,socketLB.enabled=true,socketLB.hostNamespaceOnly=true
 good no-socket-lb 'bpf-lb-sock: "false"' -- --set kubeProxyReplacement=true,socketLB.enabled=false
@@ -162,7 +163,7 @@ if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
 render -f profiles/native.yaml -f profiles/dual-stack.yaml --set hubble.listenAddress=:4244,MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
-  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true
+  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in

@@ -96,6 +96,9 @@ pod-restart-selector: {{ default "k8s-app=kube-dns" $v.operator.unmanagedPodWatc
 {{- $v := .Values -}}
 kube-proxy-replacement: {{ include "cilium.kubeProxyReplacement" . | default "false" | quote }}
 {{- if include "cilium.kubeProxyReplacement" . }}
+{{- if $v.kubeProxyReplacementCleanup }}
+cleanup-kube-proxy: "true"
+{{- end }}
 {{- with $v.kubeProxyReplacementHealthzBindAddr }}
 kube-proxy-replacement-healthz-bind-address: {{ . | quote }}
 {{- end }}
