@@ -39,6 +39,8 @@ pub(crate) struct Context {
     pub handle: Handle,
     /// The way to what answers for services; `None`: kube-proxy does.
     pub services: Option<crate::services::Handle>,
+    /// What this node has of what services need; `None`: kube-proxy serves them.
+    pub support: Option<Arc<loader::ServiceSupport>>,
     /// What kube-proxy has left; `None`: it is not looked for.
     pub kube_proxy: Option<Arc<crate::kube_proxy::Found>>,
     /// The configuration.

@@ -26,7 +26,7 @@ use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{garbage, hubble, links, watches, writers};
-use crate::{health, ip_masq, kube_proxy, lock, node, startup};
+use crate::{health, ip_masq, kube_proxy, lock, node, startup, support};
 
 /// How often the CNI configuration is looked after.
 const CNI_INTERVAL: Duration = Duration::from_secs(10);
@@ -75,6 +75,7 @@ async fn start(
 ) -> Result<lock::Lock> {
     let lock = lock::take(&config.paths.run_dir)?;
     startup::preflight(config)?;
+    let support = config.balancing.as_ref().map(support::probe).transpose()?;
     let (ready, is_ready) = watch::channel(false);
     let probes = health::serve(config.health_port, is_ready.clone()).await?;
     spawn(tasks, "health probes", Box::pin(probes));
@@ -170,6 +171,7 @@ async fn start(
         handle: handle.clone(),
         services,
         kube_proxy: leftovers,
+        support: support.map(Arc::new),
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),

@@ -19,6 +19,7 @@ mod queue;
 mod restore;
 mod services;
 mod startup;
+mod support;
 mod tasks;
 
 use std::process::ExitCode;

@@ -255,6 +255,16 @@ model! {
         pub features: Option<KprFeatures>,
         /// What a kube-proxy has left on this node, each kind in one phrase (not in Cilium's JSON).
         pub leftovers: Vec<String>,
+        /// What this node has of what services need (not in Cilium's JSON).
+        pub kernel: Vec<Need>,
+    }
+
+    /// Something that services need of a node.
+    pub struct Need in "camelCase" {
+        /// What it is.
+        pub name: String,
+        /// What is wrong with it; empty if it is there.
+        pub problem: String,
     }
 
     /// A device with its addresses.

@@ -22,6 +22,7 @@ mod object;
 mod pins;
 mod policy;
 mod preflight;
+mod probe;
 mod sys;
 mod table;
 pub mod testrun;
@@ -40,6 +41,7 @@ pub use policy::{
     NO_TABLE, PolicyContent, PolicyStats, PolicyTables, PolicyTrieKey, read_policies, read_policies_in,
 };
 pub use preflight::{Feature, FeatureReport, preflight};
+pub use probe::ServiceSupport;
 pub use table::{CHUNK, Cursor, Plain, Table};
 
 /// The monotonic clock in ns, as the programs see it (`bpf_ktime_get_ns`).

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{bpf_cmd, bpf_prog_type, bpf_stats_type};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_prog_type, bpf_stats_type};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 macro_rules! attr {
@@ -42,7 +42,8 @@ attr! { TestRunAttr { program: u32, retval: u32, data_in_len: u32, data_out_len:
 repeat: u32, duration: u32, ctx_in_len: u32, ctx_out_len: u32, ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32,
 batch: u32, pad: u32 } }
 attr! { EnableStatsAttr { kind: u32 } }
-attr! { ProgramLoadAttr { kind: u32, count: u32, instructions: u64, license: u64 } }
+attr! { ProgramLoadAttr { kind: u32, count: u32, instructions: u64, license: u64, log_level: u32, log_size: u32, log: u64,
+kernel: u32, flags: u32, name: [u8; 16], ifindex: u32, hook: u32 } }
 attr! {
 /// First part of `struct bpf_map_info`.
 MapInfoRaw { kind: u32, id: u32, key_size: u32, value_size: u32, max_entries: u32, flags: u32, name: [u8; 16] } }
@@ -314,14 +315,20 @@ pub(crate) fn query(ifindex: u32, hook: u32) -> io::Result<Vec<u32>> {
     Ok(programs)
 }
 
-/// Loads a traffic classifier of these instructions, which need neither maps nor helpers.
-pub(crate) fn load_classifier(instructions: &[u64]) -> io::Result<OwnedFd> {
+/// Loads a program of these instructions, which need no maps, for a kind of hook.
+pub(crate) fn load_program(
+    kind: bpf_prog_type,
+    hook: bpf_attach_type,
+    instructions: &[u64],
+) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut attr = ProgramLoadAttr {
-        kind: bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32,
+        kind: kind as u32,
+        hook: hook as u32,
         count: instructions.len() as u32,
         instructions: address(instructions.as_bytes()),
         license: license.as_ptr() as u64,
+        ..Default::default()
     };
     // SAFETY: both addresses are live for the call, and `count` is the number of eight-byte instructions.
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }

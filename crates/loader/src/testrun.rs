@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::sys;
@@ -144,7 +145,11 @@ pub fn test_run_xdp(
 pub fn empty_program() -> io::Result<OwnedFd> {
     const MOVE_ZERO_TO_R0: u64 = 0xb7;
     const EXIT: u64 = 0x95;
-    sys::load_classifier(&[MOVE_ZERO_TO_R0, EXIT])
+    sys::load_program(
+        bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
+        bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+        &[MOVE_ZERO_TO_R0, EXIT],
+    )
 }
 
 /// Has the kernel count how often and how long programs run, as long as the descriptor is open, whatever

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use api::status::{KprFeatures, KubeProxyReplacement, NodePort, Switch};
+use api::status::{KprFeatures, KubeProxyReplacement, Need, NodePort, Switch};
 use services::{Algorithm, ForwardingMode};
 
 use super::devices::Device;
@@ -35,9 +35,14 @@ pub(super) fn report(config: &Config, devices: &[Device]) -> KubeProxyReplacemen
         device_list: devices.iter().map(model).collect(),
         direct_routing_device: direct.map(|device| device.name.clone()).unwrap_or_default(),
         features: Some(features(balancing, !config.tunnel())),
-        // What kube-proxy has left, the caller knows.
+        // What the node has, and what kube-proxy has left, the caller knows.
         ..KubeProxyReplacement::default()
     }
+}
+
+/// Something that services need.
+pub(super) fn need(feature: &loader::Feature) -> Need {
+    Need { name: feature.name.to_owned(), problem: feature.problem.clone().unwrap_or_default() }
 }
 
 fn features(balancing: &Balancing, may_dsr: bool) -> KprFeatures {

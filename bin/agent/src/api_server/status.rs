@@ -70,6 +70,9 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
     if let Some(found) = &context.kube_proxy {
         replacement.leftovers = crate::kube_proxy::phrases(&found.borrow());
     }
+    if let Some(support) = &context.support {
+        replacement.kernel = support.all().map(proxy_replacement::need).to_vec();
+    }
     status.kube_proxy_replacement = Some(replacement);
     status.kubernetes = Some(kubernetes(&context));
     status.cilium = Some(own(&context, &mut status));

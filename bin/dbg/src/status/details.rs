@@ -26,7 +26,15 @@ pub(crate) fn kube_proxy_replacement(kpr: &KubeProxyReplacement, w: &mut String)
     if features.node_port.enabled && !features.node_port.acceleration.is_empty() {
         writeln!(w, "  XDP Acceleration:\t{}", features.node_port.acceleration)?;
     }
-    services(features, w)
+    services(features, w)?;
+    if !kpr.kernel.is_empty() {
+        writeln!(w, "  Kernel:")?;
+    }
+    for need in &kpr.kernel {
+        let state = if need.problem.is_empty() { "Ok" } else { &need.problem };
+        writeln!(w, "  - {}:\t{state}", need.name)?;
+    }
+    Ok(())
 }
 
 /// `eth0 10.0.0.1 fd00::1 (Direct Routing), eth1 …`.

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fs};
 
 use abi::{Flow, FlowKey, PodFacts, maps};
-use loader::{Adoption, LoadError, Map, Scalar, globals, preflight};
+use loader::{Adoption, LoadError, Map, Scalar, ServiceSupport, globals, preflight};
 
 use crate::{World, object, small_sizes};
 
@@ -163,4 +163,11 @@ fn a_missing_bpffs_is_mounted_and_the_node_described() {
     assert!(
         problem.problems().any(|p| p.problem.as_deref().is_some_and(|text| text.contains("mount -t bpf")))
     );
+}
+
+#[test]
+fn a_kernel_that_runs_the_programs_has_what_services_need() {
+    let support = ServiceSupport::probe(std::path::Path::new("/"));
+    let missing: Vec<_> = support.all().into_iter().filter(|feature| feature.problem.is_some()).collect();
+    assert_eq!(missing, [&support.cgroup], "the root directory is no cgroup");
 }
