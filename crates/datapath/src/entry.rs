@@ -417,9 +417,15 @@ fn to_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             return Ok(());
         }
     }
+    if own { record(env, work) } else { Ok(()) }
+}
+
+/// Records a connection of the node itself, so that its port towards that peer is given to nobody else.
+#[inline(always)]
+fn record<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let port = u32::from(u16::from_be(work.packet.source_port));
     let in_range = port >= env.config().nat_port_min && port <= env.config().nat_port_max;
-    if own && (in_range || work.packet.is_echo()) && nat::translatable(&work.packet) {
+    if (in_range || work.packet.is_echo()) && nat::translatable(&work.packet) {
         work.own = 1;
         return env.part(Part::Leave, work);
     }
@@ -505,6 +511,10 @@ pub fn host_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
     }
     if work.receiver.end.go == GO_POD {
         return slow(env, work);
+    }
+    if work.sender.end.go == GO_STACK && env.config().features & config::SERVICES != 0 {
+        // Clients of services go this way under the same address.
+        record(env, work)?;
     }
     let end = work.receiver.end;
     let identity = match work.sender.identity {

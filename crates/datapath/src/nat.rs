@@ -171,7 +171,9 @@ pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     }
     if !found {
         unchanged(&work.packet, &mut work.nat);
-        work.nat.source = if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
+        if work.own == 0 {
+            work.nat.source = if work.packet.is(IPV6) { env.config().node_v6 } else { env.config().node_v4 };
+        }
         env.part(Part::Allocate, work)?;
     }
     if work.nat.flags & TRACKED_ONLY != 0 { Ok(()) } else { env.part(Part::Translate, work) }

@@ -184,3 +184,32 @@ fn a_pods_port_that_two_frontends_lead_to_one_backend_keeps_the_pods_address() {
         }
     }
 }
+
+#[test]
+fn the_nodes_own_connection_through_the_tunnel_is_not_a_clients() {
+    let tunnelled = |node: &mut Node, answer: &Spec| {
+        let tunnel = Some(datapath::TunnelKey { identity: ID_R, remote: addr("172.31.0.12") });
+        run(
+            node,
+            Program::OverlayIngress,
+            Sent { frame: summed(answer), ifindex: 5, tunnel, ..Sent::default() },
+        )
+    };
+    let router = "10.244.1.1";
+    let mut node = balancing(true);
+    serve(&mut node, &[REMOTE]);
+    sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 40_000, PORT));
+    let out = sent(&mut node, Program::HostEgress, 3, &syn(router, REMOTE, 40_000, 8080));
+    let own = ends(&out).0;
+    assert_ne!(own, format!("{router}:40000"), "that port is the client's");
+    let (_, port) = own.split_once(':').expect("port");
+    let out = tunnelled(&mut node, &syn_ack(REMOTE, router, 8080, port.parse().expect("number")));
+    went_as(&out, Action::Stack, &format!("{REMOTE}:8080"), &format!("{router}:40000"));
+    let out = tunnelled(&mut node, &syn_ack(REMOTE, router, 8080, 40_000));
+    went_as(&out, Action::Neighbour, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:40000"));
+    // And the other way around.
+    let out = sent(&mut node, Program::HostEgress, 3, &syn(router, REMOTE, 40_001, 8080));
+    assert_eq!(ends(&out).0, format!("{router}:40001"));
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 40_001, PORT));
+    assert_ne!(ends(&out).0, format!("{router}:40001"), "that port is the node's");
+}
