@@ -27,8 +27,10 @@ const WAYS: [&str; 5] = [OURS, DIRECT, PLAIN, IPTABLES, NFTABLES];
 /// Services that lead to the server, where there are enough: kube-proxy's rules stand in no order, so that one service
 /// alone might be early or late in the list.
 const REAL: u32 = 8;
-/// Until everybody has read and written all services, and rests.
+/// Until everybody has read and written all services.
 const SETTLE: Duration = Duration::from_secs(900);
+/// Until everybody rests then.
+const REST: Duration = Duration::from_secs(300);
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +182,7 @@ impl World {
     /// Adds services until there are `count`, the real ones last; waits until everybody has them.
     fn grow(&mut self, count: u32) -> Result<()> {
         let start = Instant::now();
+        self.peers.iter().try_for_each(|(_, peer)| peer.resume())?;
         let have = self.real.len() as u32;
         // One more real one at each step: what is asked for last tells that all before are there.
         let real = (have + 1).max(REAL).min(count);
@@ -212,6 +215,10 @@ impl World {
                 wait(&format!("{to} to be served by {name}"), SETTLE, || place.connects(to))?;
             }
         }
-        processes::wait_for_rest(&lab.namespace(""), SETTLE)
+        self.peers.iter().try_for_each(|(_, peer)| peer.pause())?;
+        if let Err(error) = processes::wait_for_rest(&lab.namespace(""), REST) {
+            eprintln!("measuring all the same: {error:#}");
+        }
+        Ok(())
     }
 }

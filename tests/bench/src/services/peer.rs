@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use super::spot::{Running, Spot};
 use crate::lab::{Lab, run};
@@ -37,7 +38,8 @@ pub(super) struct Peer {
     pub(super) client: Spot,
     /// The server's node itself.
     pub(super) second: Spot,
-    running: Vec<Running>,
+    server: Running,
+    proxies: Vec<Running>,
 }
 
 impl Peer {
@@ -55,22 +57,36 @@ impl Peer {
         for (node, other) in [(&nodes[0], &nodes[1]), (&nodes[1], &nodes[0])] {
             node.create(other).with_context(|| format!("making {}", node.namespace))?;
         }
-        let mut running = vec![Spot::namespace(&nodes[1].pod_namespace()).serve(port)?];
+        let server = Spot::namespace(&nodes[1].pod_namespace()).serve(port)?;
+        let mut proxies = Vec::new();
         for (node, hostname) in nodes.iter().zip(["t1", "t2"]) {
             if let Some(mode) = proxy.mode() {
-                running.push(node.start_proxy(mode, hostname)?);
+                proxies.push(node.start_proxy(mode, hostname)?);
             }
         }
         Ok(Peer {
             client: Spot::namespace(&nodes[0].pod_namespace()),
             second: Spot::namespace(&nodes[1].namespace),
-            running,
+            server,
+            proxies,
         })
     }
 
     /// Fails if the server or a kube-proxy has ended.
     pub(super) fn check(&mut self) -> Result<()> {
-        self.running.iter_mut().try_for_each(|one| one.check("kube-proxy or the server beside it"))
+        self.server.check("a server")?;
+        self.proxies.iter_mut().try_for_each(|proxy| proxy.check("kube-proxy"))
+    }
+
+    /// Halts kube-proxy: its rules stay, and are what is measured. With many services it writes its list of them anew every
+    /// half minute, for seconds, which would slow down everybody on this machine.
+    pub(super) fn pause(&self) -> Result<()> {
+        self.proxies.iter().try_for_each(|proxy| proxy.signal(Signal::STOP))
+    }
+
+    /// Lets kube-proxy go on.
+    pub(super) fn resume(&self) -> Result<()> {
+        self.proxies.iter().try_for_each(|proxy| proxy.signal(Signal::CONT))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::lab::{Lab, run};
@@ -108,6 +109,12 @@ impl Running {
     pub(super) fn start(command: &mut Command) -> Result<Running> {
         let what = command.get_program().to_string_lossy().into_owned();
         Ok(Running(command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {what}"))?))
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.0.id().cast_signed()).context("a process without a number")?;
+        kill_process(pid, signal).context("signalling a process")
     }
 
     /// Fails if it has ended.
