@@ -117,6 +117,14 @@ pub(crate) fn learn<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     work.nat.source_port = port;
     work.nat.flags = ANSWERED;
     work.nat.expires = env.now() + HALF_OPEN_LIFETIME;
+    // The client may have come another way a moment ago, by the same port: that is over.
+    if let Some(known) = env.nat(Table::Answered, &work.nat_key) {
+        if known.source.same(&work.nat.source) && known.source_port == port && known.expires >= env.now() {
+            work.served = 1;
+            return Ok(());
+        }
+        env.remove_nat(Table::Answered, &work.nat_key);
+    }
     env.put_nat(Table::HalfOpen, &work.nat_key, &work.nat, false);
     work.served = 1;
     Ok(())

@@ -225,6 +225,29 @@ fn a_backend_elsewhere_answers_the_client_directly() {
 }
 
 #[test]
+fn a_client_that_comes_another_way_is_answered_as_it_asked() {
+    let mut node = balancing(false);
+    node.config.features |= config::DSR;
+    serve(&mut node, &[LOCAL]);
+    for (program, ifindex, packet) in [
+        (Program::NetdevIngress, ETH0, syn(CLIENT, NODE, 4000, PORT)),
+        (Program::PodEgress, B, syn_ack(LOCAL, CLIENT, 8080, 4000)),
+        (Program::NetdevIngress, ETH0, spec(CLIENT, NODE, 6, 4000, PORT, tcp::RST)),
+    ] {
+        sent(&mut node, program, ifindex, &packet).verdict.expect("passes");
+    }
+    // The same port again, by a node that lets this one answer for 10.96.0.10:80.
+    let mut frame = crate::frame::build(&syn(CLIENT, LOCAL, 4000, 8080));
+    frame[14] = 0x47;
+    frame[17] += 8;
+    frame.splice(34..34, [0x9a, 8, 80, 0, 10, 0, 96, 10]);
+    let out = run(&mut node, Program::NetdevIngress, Sent { frame, ifindex: ETH0, ..Sent::default() });
+    assert_eq!(went(&out), Action::Pod);
+    let out = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, CLIENT, 8080, 4000));
+    went_as(&out, Action::Neighbour, &format!("{VIP}:80"), &format!("{CLIENT}:4000"));
+}
+
+#[test]
 fn who_adds_an_option_by_itself_speaks_for_no_service() {
     let mut node = balancing(false);
     node.config.features |= config::DSR;
