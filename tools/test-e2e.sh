@@ -17,7 +17,7 @@ LAB=target/debug/lab
 
 lab_up() {
   # shellcheck disable=SC2086
-  $LAB up ${LAB_ARGS:---nodes 2 --ipv6 --set kubeProxyReplacement=true}
+  $LAB up ${LAB_ARGS:---nodes 3 --ipv6 --set kubeProxyReplacement=true --set loadBalancer.serviceTopology=true}
 }
 lab_images() { $LAB image load --e2e; }
 
