@@ -86,7 +86,8 @@ pub const ANSWERED: u32 = 2;
 pub const CLOSED: u32 = 4;
 /// Both sides closed, or one reset.
 pub const ENDED: u32 = 8;
-/// Packets of the client leave with its own address (DSR), and carry the frontend's with them.
+/// Packets of the client leave with its own address (DSR), and carry the frontend's with them; of [`BACK`]: as learned
+/// from such a packet, and without a twin.
 pub const DIRECT: u32 = 16;
 
 /// How many ports are tried for one connection before it is dropped (`NO_MAPPING_FOR_NAT_MASQUERADE`).

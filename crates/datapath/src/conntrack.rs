@@ -92,12 +92,13 @@ pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     if pod && !work.inner.destination.same(&work.packet.source) {
         return false;
     }
-    work.inner.flow_key(&mut work.key);
+    let quoted = work.inner.flow_key(&mut work.key);
     match find(env, &work.key) {
         Some(flow) => {
             let current = !pod || flow.epoch == work.epoch;
-            // Its receiver knows the quoted packet by the service's address.
+            // Its receiver knows the quoted packet by the service's address, or its sender by the node's.
             work.served = u32::from(flow.flags & SERVED != 0);
+            work.decision.masquerade = u32::from(flow.flags & MASQUERADE != 0 && quoted != starter(&flow));
             flow.flags & DENIED == 0 && flow.expires >= env.now() && current
         }
         None => false,

@@ -5,12 +5,13 @@
 //! *reversed* byte order, IPv6 destination option 0x1b with both in network order.
 
 use abi::flow::HALF_OPEN_LIFETIME;
-use abi::nat::{ANSWERED, OUT};
+use abi::nat::{ANSWERED, CLOSED, DIRECT, ENDED, OUT};
 use abi::{Addr, Backend, DropReason};
 
 use crate::env::{Env, Room, Table};
 use crate::nat::{key, unchanged};
 use crate::packet::{IPV6, L3, protocol};
+use crate::parts::Part;
 use crate::service::{Target, frontend, member};
 use crate::work::Work;
 
@@ -71,6 +72,10 @@ pub(crate) fn add<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason
 /// Reads what another node has added, and remembers under which address to answer. `work.served` tells.
 #[inline(always)]
 pub(crate) fn learn<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    // Only these carry one, see above.
+    if work.packet.protocol == protocol::TCP && !work.packet.is_syn() {
+        return Ok(());
+    }
     let mut addr = Addr::UNSPECIFIED;
     let port;
     if work.packet.is(IPV6) {
@@ -109,22 +114,31 @@ pub(crate) fn learn<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     // The answer to this packet, and how it leaves.
     key(&work.packet, OUT, &mut work.nat_key);
     work.nat_key = work.nat_key.mirrored();
+    let now = env.now();
+    if let Some(known) = env.nat(Table::Answered, &work.nat_key) {
+        // The client may have come before by the same port, this way or another: that is over if it ended, or never began.
+        let ended = known.flags & (ENDED | CLOSED) != 0 || known.expires < now;
+        let over = ended || work.packet.protocol != protocol::TCP;
+        let same = known.source.same(&addr) && known.source_port == port && known.expires >= now;
+        if same && !(over && work.packet.is_syn()) {
+            work.served = 1;
+            return Ok(());
+        }
+        if !over {
+            // Whoever forges a packet of a client does not end its connection.
+            return Err(DropReason::NoNatMapping);
+        }
+        work.nat = *known;
+        env.part(Part::Forget, work)?;
+    }
     unchanged(&work.packet, &mut work.nat);
     work.nat.service = work.frontend.service;
     work.nat.destination = work.packet.source;
     work.nat.destination_port = work.packet.source_port;
     work.nat.source = addr;
     work.nat.source_port = port;
-    work.nat.flags = ANSWERED;
-    work.nat.expires = env.now() + HALF_OPEN_LIFETIME;
-    // The client may have come another way a moment ago, by the same port: that is over.
-    if let Some(known) = env.nat(Table::Answered, &work.nat_key) {
-        if known.source.same(&work.nat.source) && known.source_port == port && known.expires >= env.now() {
-            work.served = 1;
-            return Ok(());
-        }
-        env.remove_nat(Table::Answered, &work.nat_key);
-    }
+    work.nat.flags = ANSWERED | DIRECT;
+    work.nat.expires = now + HALF_OPEN_LIFETIME;
     env.put_nat(Table::HalfOpen, &work.nat_key, &work.nat, false);
     work.served = 1;
     Ok(())

@@ -279,6 +279,7 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
             return Ok(());
         }
     } else if is_about_service(env, &work.packet) {
+        work.inside = 1;
         env.part(Part::ComeBack, work)?;
     }
     env.part(Part::Receiver, work)?;
@@ -398,7 +399,15 @@ fn to_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             None => world(env, &work.packet.destination),
         };
         work.receiver.identity = to;
-        if work.packet.is(ICMP_ERROR) || !masqueraded(env, &work.packet.destination, to) {
+        if !masqueraded(env, &work.packet.destination, to) {
+            return Ok(());
+        }
+        if work.packet.is(ICMP_ERROR) {
+            // About an answer to a pod that is known by the node's address.
+            env.part(Part::ComeBack, work)?;
+            if work.served != 0 {
+                env.set_mark(mark::SNAT_DONE);
+            }
             return Ok(());
         }
         if !nat::translatable(&work.packet) {

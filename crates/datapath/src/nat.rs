@@ -93,8 +93,10 @@ pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         flags |= ANSWERED;
     }
     mirror(nat_key, nat, twin);
+    // What the backend's node has learned stands alone: the client's packets are led by another node.
+    let alone = nat_key.direction == BACK && flags & DIRECT != 0;
     let mut other = 0;
-    if let Some(found) = find(env, twin_key) {
+    if !alone && let Some(found) = find(env, twin_key) {
         if !leads_to(&found, twin) {
             // Another connection has taken the port since this half was forgotten.
             return Err(DropReason::NoNatMapping);
@@ -111,14 +113,18 @@ pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     twin.expires = nat.expires;
     let answered = flags & ANSWERED != 0
         && env.put_nat(Table::Answered, nat_key, nat, false)
-        && env.put_nat(Table::Answered, twin_key, twin, false);
+        && (alone || env.put_nat(Table::Answered, twin_key, twin, false));
     if answered {
         env.remove_nat(Table::HalfOpen, nat_key);
-        env.remove_nat(Table::HalfOpen, twin_key);
+        if !alone {
+            env.remove_nat(Table::HalfOpen, twin_key);
+        }
     } else {
         // Not answered, or no room: a flood may evict it here, but it goes on.
         env.put_nat(Table::HalfOpen, nat_key, nat, false);
-        env.put_nat(Table::HalfOpen, twin_key, twin, false);
+        if !alone {
+            env.put_nat(Table::HalfOpen, twin_key, twin, false);
+        }
     }
     Ok(())
 }
@@ -145,13 +151,19 @@ fn leads_to(a: &NatValue, b: &NatValue) -> bool {
         && a.destination_port == b.destination_port
 }
 
-/// Forgets the entry of `work.nat_key` and its twin; `work.nat` is the value.
+/// Forgets the entry of `work.nat_key` and its twin, unless that is another connection's by now; `work.nat` is the value.
 #[inline(always)]
 pub fn forget<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    work.twin_key = work.nat.twin(&work.nat_key);
+    let Work { nat_key, nat, twin_key, twin, .. } = work;
+    *twin_key = nat.twin(nat_key);
+    mirror(nat_key, nat, twin);
     for table in [Table::Answered, Table::HalfOpen] {
-        env.remove_nat(table, &work.nat_key);
-        env.remove_nat(table, &work.twin_key);
+        env.remove_nat(table, nat_key);
+        if let Some(found) = env.nat(table, twin_key)
+            && leads_to(&found, twin)
+        {
+            env.remove_nat(table, twin_key);
+        }
     }
     Ok(())
 }
@@ -164,10 +176,17 @@ pub fn leave<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let now = env.now();
     let mut found = false;
     if let Some(mut entry) = find(env, &work.nat_key) {
-        if !lives(&entry, &work.packet, now) {
-            entry.flags &= TRACKED_ONLY;
+        let lives = lives(&entry, &work.packet, now);
+        if !lives && entry.flags & ENDED != 0 {
+            // What is remembered of its end would end the new one early.
+            work.nat = *entry;
+            env.part(Part::Forget, work)?;
+        } else {
+            if !lives {
+                entry.flags &= TRACKED_ONLY;
+            }
+            found = follow(env, work, entry, now).is_ok();
         }
-        found = follow(env, work, entry, now).is_ok();
     }
     if !found {
         unchanged(&work.packet, &mut work.nat);
@@ -240,6 +259,8 @@ pub fn claim<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
             _ => env.put_nat(Table::HalfOpen, twin_key, twin, false),
         };
     }
+    // What the client's port was before, to the same address, is over.
+    env.remove_nat(Table::Answered, nat_key);
     env.put_nat(Table::HalfOpen, nat_key, nat, false);
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
         return Ok(());
     }
     let now = env.now();
-    let Work { packet, inner, nat_key, nat, served, .. } = work;
+    let Work { packet, inner, nat_key, nat, served, inside, .. } = work;
     // An error is addressed to whoever sent the packet that it quotes.
     if !inner.source.same(&packet.destination) {
         return Ok(());
@@ -38,6 +38,10 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
         }
     };
     if entry.flags & TRACKED_ONLY != 0 || entry.expires < now {
+        return Ok(());
+    }
+    if *inside != 0 && entry.service == 0 {
+        // A pod's error that leaves the node is masqueraded where it leaves.
         return Ok(());
     }
     *nat = *entry;

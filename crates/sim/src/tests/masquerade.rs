@@ -1,6 +1,6 @@
 use abi::mark;
 use datapath::Action;
-use datapath::packet::protocol;
+use datapath::packet::{protocol, tcp};
 
 use super::world::*;
 use crate::frame::{build, checksum};
@@ -51,6 +51,24 @@ fn a_host_connection_keeps_its_port_from_pods() {
     assert_ne!(pod.frame[34..36], 40_000_u16.to_be_bytes());
     let answer = from_wire(&mut node, &syn_ack("172.31.0.100", "172.31.0.11", 80, 40_000));
     assert_eq!(went(&answer), Action::Pass, "the host's own answer stays the host's");
+}
+
+#[test]
+fn a_port_used_again_after_a_reset_is_not_given_up_early() {
+    let mut node = node(false);
+    for flags in [tcp::SYN, tcp::RST, tcp::SYN, tcp::ACK] {
+        if flags == tcp::ACK {
+            node.now += 1_000_000_000_000;
+        }
+        let packet = spec("10.244.1.10", "172.31.0.100", protocol::TCP, 40_000, 80, flags);
+        from_pod(&mut node, A, &packet);
+        leave(&mut node, build(&packet), 0);
+        let answer = from_wire(&mut node, &spec("172.31.0.100", "172.31.0.11", 6, 80, 40_000, 18));
+        assert_eq!(went(&answer), Action::Pod);
+        node.now += 1_000_000_000;
+    }
+    let ends = node.nat.values().map(|entry| entry.expires).min().expect("answered");
+    assert!(ends > node.now + 7_000_000_000_000);
 }
 
 #[test]

@@ -113,15 +113,47 @@ fn only_members_of_the_cluster_are_to_answer_a_client_directly() {
     }
 }
 
+/// A frame by which another node lets this one answer for `VIP:80`.
+fn direct_frame(spec: &Spec) -> Vec<u8> {
+    let mut frame = summed(spec);
+    frame[14] = 0x47;
+    frame[17] += 8;
+    frame.splice(34..34, [0x9a, 8, 80, 0, 10, 0, 96, 10]);
+    frame
+}
+
+#[test]
+fn an_option_ends_no_connection_and_a_port_may_come_again() {
+    let mut node = balancing(false);
+    node.config.features |= config::DSR;
+    serve(&mut node, &[LOCAL]);
+    let answers = |node: &mut Node, flags| {
+        ends(&sent(node, Program::PodEgress, B, &spec(LOCAL, CLIENT, 6, 8080, 4000, flags))).0
+    };
+    sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 4000, PORT));
+    assert_eq!(answers(&mut node, tcp::SYN | tcp::ACK), format!("{NODE}:{PORT}"));
+    // Somebody forges what the client's next connection would begin with, or the middle of one.
+    for flags in [tcp::SYN, tcp::ACK] {
+        let forged = direct_frame(&spec(CLIENT, LOCAL, 6, 4000, 8080, flags));
+        let _ = raw(&mut node, Program::NetdevIngress, ETH0, forged);
+        assert_eq!(answers(&mut node, tcp::ACK), format!("{NODE}:{PORT}"));
+    }
+    // When it is over, the port is free, and what was remembered of its end does not shorten the next.
+    sent(&mut node, Program::NetdevIngress, ETH0, &spec(CLIENT, NODE, 6, 4000, PORT, tcp::RST));
+    for _ in 0..2 {
+        raw(&mut node, Program::NetdevIngress, ETH0, direct_frame(&syn(CLIENT, LOCAL, 4000, 8080)));
+        assert_eq!(answers(&mut node, tcp::SYN | tcp::ACK), format!("{VIP}:80"));
+        node.now += 100_000_000_000;
+        assert_eq!(answers(&mut node, tcp::RST), format!("{VIP}:80"));
+    }
+}
+
 #[test]
 fn a_backend_in_the_network_of_another_node_answers_the_client_directly() {
     let mut node = balancing(false);
     node.config.features |= config::DSR;
     serve(&mut node, &[NODE]);
-    let mut frame = summed(&syn(CLIENT, NODE, 4000, 8080));
-    frame[14] = 0x47;
-    frame.splice(34..34, [0x9a, 8, 80, 0, 10, 0, 96, 10]);
-    frame[17] += 8;
+    let frame = direct_frame(&syn(CLIENT, NODE, 4000, 8080));
     let out = raw(&mut node, Program::NetdevIngress, ETH0, frame);
     assert_eq!(went(&out), Action::Pass);
     let out = sent(&mut node, Program::NetdevEgress, ETH0, &syn_ack(NODE, CLIENT, 8080, 4000));
@@ -212,4 +244,68 @@ fn the_nodes_own_connection_through_the_tunnel_is_not_a_clients() {
     assert_eq!(ends(&out).0, format!("{router}:40001"));
     let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 40_001, PORT));
     assert_ne!(ends(&out).0, format!("{router}:40001"), "that port is the node's");
+}
+
+#[test]
+fn what_was_given_up_takes_nothing_from_its_heir() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    let (first, second) = (CLIENT, "172.31.0.101");
+    sent(&mut node, Program::NetdevIngress, ETH0, &syn(first, NODE, 40_000, PORT));
+    node.now += 90_000_000_000;
+    // The port is free again; then the first one tries once more.
+    for client in [second, first] {
+        sent(&mut node, Program::NetdevIngress, ETH0, &syn(client, NODE, 40_000, PORT));
+    }
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn_ack(REMOTE, NODE, 8080, 40_000));
+    went_as(&out, Action::Neighbour, &format!("{NODE}:{PORT}"), &format!("{second}:40000"));
+}
+
+#[test]
+fn a_client_led_to_another_backend_of_the_same_node_is_answered_by_that_one() {
+    let mut node = balancing(false);
+    node.config.features |= config::DSR;
+    serve(&mut node, &[LOCAL, "10.244.1.10"]);
+    for (backend, pod) in [(LOCAL, B), ("10.244.1.10", A)] {
+        raw(&mut node, Program::NetdevIngress, ETH0, direct_frame(&syn(CLIENT, backend, 4000, 8080)));
+        let out = sent(&mut node, Program::PodEgress, pod, &syn_ack(backend, CLIENT, 8080, 4000));
+        went_as(&out, Action::Neighbour, &format!("{VIP}:80"), &format!("{CLIENT}:4000"));
+    }
+    assert!(node.nat.keys().all(|key| key.direction == BACK), "it leads no packets of clients");
+}
+
+#[test]
+fn a_pods_error_to_the_world_is_masqueraded_once() {
+    let mut node = balancing(false);
+    for (program, ifindex, packet) in [
+        (Program::NetdevEgress, ETH0, syn("10.244.1.10", CLIENT, 40_000, 80)),
+        // The node's own, with that port, gets another.
+        (Program::NetdevEgress, ETH0, syn(NODE, CLIENT, 40_000, 80)),
+        (Program::PodEgress, A, syn("10.244.1.10", CLIENT, 40_000, 80)),
+    ] {
+        sent(&mut node, program, ifindex, &packet);
+    }
+    let answer = sent(&mut node, Program::NetdevIngress, ETH0, &syn_ack(CLIENT, NODE, 80, 40_000));
+    assert_eq!(verdict(&answer).ifindex, A);
+    let out = raw(&mut node, Program::PodEgress, A, too_big("10.244.1.10", &answer.frame, 0x0a));
+    let sent = Sent { frame: out.frame, ifindex: ETH0, mark: out.mark, ..Sent::default() };
+    let out = run(&mut node, Program::NetdevEgress, sent);
+    assert_eq!(out.frame[26..30], [172, 31, 0, 11]);
+    assert_eq!(quote(&out), strings(CLIENT, &format!("{CLIENT}:80"), &format!("{NODE}:40000")));
+}
+
+#[test]
+fn an_address_that_becomes_a_services_is_no_longer_masqueraded() {
+    let mut node = balancing(false);
+    let vip = "203.0.113.80";
+    let asked = syn("10.244.1.10", vip, 40_000, 80);
+    sent(&mut node, Program::PodEgress, A, &asked);
+    sent(&mut node, Program::NetdevEgress, ETH0, &asked);
+    sent(&mut node, Program::NetdevIngress, ETH0, &spec(vip, NODE, 6, 80, 40_000, tcp::RST | tcp::ACK));
+    serve(&mut node, &[LOCAL]);
+    let row = node.frontends[&frontend_key(addr(VIP), 80)];
+    node.frontends.insert(frontend_key(addr(vip), 80), row);
+    sent(&mut node, Program::PodEgress, A, &asked);
+    let out = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, "10.244.1.10", 8080, 40_000));
+    went_as(&out, Action::Pod, &format!("{vip}:80"), "10.244.1.10:40000");
 }
