@@ -20,6 +20,8 @@ const SERVICES: [&str; 3] = ["s0", "s1", "s2"];
 #[derive(Clone, Debug)]
 pub enum Step {
     Open(Opening),
+    /// A client uses a port again, for what it used it before.
+    Again(Index),
     /// Both sides of a conversation speak.
     Speak(Index),
     /// It ends: by a reset of the client, one of the server, or in peace.
@@ -92,6 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
     let ending = select(vec![Ending::ByClient, Ending::ByServer, Ending::InPeace]);
     prop_oneof![
         16 => opening().prop_map(Step::Open),
+        6 => any::<Index>().prop_map(Step::Again),
         12 => any::<Index>().prop_map(Step::Speak),
         4 => (any::<Index>(), ending).prop_map(|(index, ending)| Step::End(index, ending)),
         3 => (any::<Index>(), any::<bool>()).prop_map(|(index, to_server)| Step::Complain(index, to_server)),

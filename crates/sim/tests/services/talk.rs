@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use abi::Addr;
+use abi::{Addr, DropReason};
 use axoneme_sim::{Call, socket_connect, socket_told};
 use datapath::socket::Answer;
 use proptest::sample::Index;
@@ -67,6 +67,9 @@ pub struct Run {
     cluster: Cluster,
     objects: Objects,
     talks: Vec<Talk>,
+    openings: Vec<Opening>,
+    /// Conversations of which nothing certain can be said any more.
+    ghosts: Vec<Talk>,
     remains: HashMap<Tuple, Remains>,
     /// Client addresses and ports that reached a backend, by the address under which they asked.
     reached: HashMap<(SocketAddr, u8, SocketAddr), Vec<SocketAddr>>,
@@ -98,6 +101,8 @@ impl Run {
             cluster,
             objects,
             talks: Vec::new(),
+            openings: Vec::new(),
+            ghosts: Vec::new(),
             remains: HashMap::new(),
             reached: HashMap::new(),
             bound: HashMap::new(),
@@ -112,7 +117,12 @@ impl Run {
         let now = self.cluster.now();
         self.drop_talks(|talk| now > talk.used + limit(talk) - MARGIN);
         match step {
-            Step::Open(opening) => self.open(opening),
+            Step::Open(opening) => {
+                self.openings.push(opening.clone());
+                self.open(opening)
+            }
+            Step::Again(_) if self.openings.is_empty() => Ok(()),
+            Step::Again(which) => self.open(which.get(&self.openings).clone()),
             Step::Speak(which) => self.with(which, |run, talk| run.speak(talk)),
             Step::End(which, ending) => self.with(which, |run, talk| run.end(talk, ending)),
             Step::Complain(which, to_server) => self.with(which, |run, talk| run.complain(talk, to_server)),
@@ -190,6 +200,7 @@ impl Run {
         for talk in dropped {
             let until = talk.used + limit(&talk) + SECOND;
             self.remains.insert(talk.tuple(), Remains { until, backend: talk.backend, ended: false });
+            self.ghosts.push(talk);
         }
     }
 
@@ -238,6 +249,10 @@ impl Run {
             _ => false,
         };
         let Some((question, ruling)) = self.rule(client, via, target, protocol) else { return Ok(()) };
+        if remains.is_some() && !matches!(ruling, Ruling::Led(_)) {
+            // The node that leads may not know of the end.
+            return Ok(());
+        }
         let mut spoken = target;
         if by_socket && question.inside {
             let mut call = self.call(client, target, protocol);
@@ -300,6 +315,14 @@ impl Run {
             Ruling::Refused => refused(&talk, fate),
             Ruling::Led(led) => {
                 let old = remains.map(|remains| remains.backend);
+                let elsewhere = |backend| self.conflicts(&talk, &question, backend);
+                if led.direct
+                    && fate == Fate::Dropped(DropReason::NoNatMapping)
+                    && led.backends.iter().copied().any(elsewhere)
+                {
+                    // The backend's node has the client's port in use, under another name.
+                    return Ok(());
+                }
                 self.reaches(&mut talk, &question, led, &packet, fate, old)?;
                 if self.is_mistaken(&talk)? {
                     self.drop_talks(|other| other.sounds_like(&talk));
@@ -403,10 +426,14 @@ impl Run {
     /// Whether a backend takes the conversation for another of that client's: it can where answers do not pass by the node
     /// that leads (DSR), or where one goes to the backend by its own address, of which the other's node does not know.
     fn is_mistaken(&self, talk: &Talk) -> Checked<bool> {
-        let Some(other) = self.talks.iter().find(|other| other.sounds_like(talk)) else { return Ok(false) };
         let excused = |talk: &Talk| talk.led.direct || talk.by_socket || talk.passed_on;
-        ensure(excused(talk) || excused(other), || format!("cannot be told from {other:?}"))?;
-        Ok(true)
+        let alike = |other: &&Talk| other.sounds_like(talk);
+        let past = |other: &&Talk| alike(other) && self.cluster.now() <= other.used + limit(other) + SECOND;
+        if let Some(other) = self.talks.iter().find(alike) {
+            ensure(excused(talk) || excused(other), || format!("cannot be told from {other:?}"))?;
+            return Ok(true);
+        }
+        Ok(self.ghosts.iter().filter(past).any(|other| excused(talk) || excused(other)))
     }
 
     /// The addresses as which a server may see the client.
@@ -524,6 +551,7 @@ impl Run {
         let unseen = talk.led.direct && ending != Ending::ByClient;
         let until = if unseen { talk.used + limit(&talk) + SECOND } else { 0 };
         self.remains.insert(talk.tuple(), Remains { until, backend: talk.backend, ended: true });
+        self.ghosts.push(talk);
         Ok(None)
     }
 
@@ -544,6 +572,7 @@ impl Run {
 
     /// A packet from the server reaches the client, from the address that it spoke to.
     fn answer(&mut self, talk: &mut Talk, flags: u8) -> Checked {
+        self.cluster.wait(50_000_000);
         let flags = if talk.opening.protocol == TCP { flags } else { 0 };
         let packet = Packet {
             source: talk.backend,
