@@ -40,9 +40,9 @@ impl ServiceTables {
         };
         let (frontends, members) = (maps.frontends.dump()?, maps.members.dump()?);
         let source_ranges = maps.source_ranges.dump()?;
-        tables.frontends.adopt(frontends.iter().copied(), |_, _| true);
-        tables.members.adopt(members.iter().copied(), |_, _| true);
-        tables.source_ranges.adopt(source_ranges.iter().copied(), |_, _| true);
+        take_over(&mut tables.frontends, &frontends);
+        take_over(&mut tables.members, &members);
+        take_over(&mut tables.source_ranges, &source_ranges);
         let backend = |slot| maps.backends.get(&slot).ok().flatten();
         let maglev = |slot| tables.maglev.read(slot).ok().flatten();
         let found = Found { frontends, members, source_ranges, backend: &backend, maglev: &maglev };
@@ -166,6 +166,13 @@ impl ServiceTables {
     }
 }
 
+/// Rows that are there are wanted until an update says otherwise: the balancer knows of them, and its updates name only
+/// those that differ.
+fn take_over<K: Ord + Copy, V: Copy + PartialEq>(table: &mut Reconciler<K, V>, found: &[(K, V)]) {
+    table.adopt(found.iter().copied(), |_, _| true);
+    table.replace(found.iter().copied().collect(), 0);
+}
+
 fn set_all<K: Ord + Clone, V: Clone + PartialEq>(
     table: &mut Reconciler<K, V>,
     delta: services::Delta<K, V>,
@@ -176,5 +183,47 @@ fn set_all<K: Ord + Clone, V: Clone + PartialEq>(
             Some(value) => table.set(key, value, revision),
             None => table.remove(&key, revision),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use reconcile::{Failed, Target};
+
+    use super::*;
+
+    struct Kernel(BTreeMap<u32, u32>);
+
+    impl Target<u32, u32> for Kernel {
+        type Error = io::Error;
+
+        fn upsert_batch(&mut self, items: &[(u32, u32)]) -> Vec<Failed<io::Error>> {
+            self.0.extend(items.iter().copied());
+            Vec::new()
+        }
+
+        fn delete_batch(&mut self, keys: &[u32]) -> Vec<Failed<io::Error>> {
+            self.0.retain(|key, _| !keys.contains(key));
+            Vec::new()
+        }
+
+        fn dump(&mut self) -> Result<Vec<(u32, u32)>, io::Error> {
+            Ok(self.0.iter().map(|(key, value)| (*key, *value)).collect())
+        }
+    }
+
+    #[test]
+    fn what_was_found_and_stays_wanted_is_not_touched() {
+        let found = [(1, 10), (2, 20)];
+        let mut table = Reconciler::new();
+        let mut kernel = Kernel(found.into());
+        take_over(&mut table, &found);
+        // As the first update: 1 is as wanted and not named, 2 is not wanted any more, 3 is new.
+        set_all(&mut table, [(2, None), (3, Some(30))].into_iter().collect(), 1);
+        let report = table.run(&mut kernel, Duration::ZERO);
+        assert_eq!((report.upserted, report.deleted), (1, 1));
+        assert_eq!(kernel.0, BTreeMap::from([(1, 10), (3, 30)]));
     }
 }
