@@ -278,6 +278,11 @@ fn still_served<E: Env>(env: &E, entry: &mut NatValue, work: &Work) -> bool {
 pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let Work { frontend, packet, inside, range, .. } = work;
     let outside = *inside == 0;
+    let halfway = packet.protocol == protocol::TCP && !packet.is_syn();
+    if outside && halfway && env.config().features & config::TAKEOVER != 0 {
+        work.step = Step::Done as u32;
+        return Ok(());
+    }
     *range = if outside { frontend.external } else { frontend.internal };
     let silent = if outside { EXTERNAL_DROP } else { INTERNAL_DROP };
     if range.count == 0 && frontend.flags & silent != 0 {

@@ -419,6 +419,24 @@ fn a_scan_of_a_full_table_leaves_open_connections_alone() {
 }
 
 #[test]
+fn what_kube_proxy_has_begun_stays_with_the_kernel() {
+    let mut node = balancing(false);
+    node.config.features |= config::TAKEOVER;
+    serve(&mut node, &[LOCAL]);
+    let old = ack(CLIENT, NODE, 4000, PORT);
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &old);
+    assert_eq!((went(&out), out.frame), (Action::Pass, summed(&old)));
+    assert!(node.nat.is_empty() && node.nat_half_open.is_empty());
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 4001, PORT));
+    went_as(&out, Action::Pod, &format!("{CLIENT}:4001"), &format!("{LOCAL}:8080"));
+    let out = sent(&mut node, Program::NetdevIngress, ETH0, &ack(CLIENT, NODE, 4001, PORT));
+    went_as(&out, Action::Pod, &format!("{CLIENT}:4001"), &format!("{LOCAL}:8080"));
+    // Of pods nothing was ever kube-proxy's.
+    let out = sent(&mut node, Program::PodEgress, A, &ack("10.244.1.10", VIP, 4000, 80));
+    went_as(&out, Action::Pod, "10.244.1.10:4000", &format!("{LOCAL}:8080"));
+}
+
+#[test]
 fn packets_of_others_to_the_node_stay_the_nodes() {
     let mut node = balancing(false);
     serve(&mut node, &[LOCAL]);
