@@ -42,7 +42,7 @@ bad() {
 
 good defaults 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
   'kube-proxy-replacement: "false"' 'image: "axoneme/cilium:0.1.0"' 'privileged: true' '!cluster-pool-ipv6' \
-  '!bpf-lb' '!node-port' '!service-no-backend' '!cgroup' '!resources: [services]' \
+  '!bpf-lb' '!node-port' '!service-no-backend' '!cgroup' 'resources: [services]' \
   'set-cilium-node-taints: "true"' 'unmanaged-pod-watcher-interval: 15s' --
 good native 'routing-mode: native' 'auto-direct-node-routes: "true"' 'ipv4-native-routing-cidr: 10.0.0.0/8' -- -f profiles/native.yaml
 good dual-stack 'enable-ipv6: "true"' 'cluster-pool-ipv6-mask-size: "120"' 'operator-api-serve-addr: 127.0.0.1:9234' -- -f profiles/dual-stack.yaml

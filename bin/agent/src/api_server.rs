@@ -37,8 +37,8 @@ use crate::tasks::events::Monitors;
 pub(crate) struct Context {
     /// The way to the owner.
     pub handle: Handle,
-    /// The way to what answers for services; `None`: kube-proxy does.
-    pub services: Option<crate::services::Handle>,
+    /// The way to what answers for services.
+    pub services: crate::services::Handle,
     /// What this node has of what services need; `None`: kube-proxy serves them.
     pub support: Option<Arc<loader::ServiceSupport>>,
     /// What kube-proxy has left; `None`: it is not looked for.

@@ -75,7 +75,7 @@ async fn start(
 ) -> Result<lock::Lock> {
     let lock = lock::take(&config.paths.run_dir)?;
     startup::preflight(config)?;
-    let support = config.balancing.as_ref().map(support::probe).transpose()?;
+    let support = config.replacement().map(support::probe).transpose()?;
     let (ready, is_ready) = watch::channel(false);
     let probes = health::serve(config.health_port, is_ready.clone()).await?;
     spawn(tasks, "health probes", Box::pin(probes));
@@ -107,7 +107,7 @@ async fn start(
     state.apply(agent_core::Input::NodeAddresses(addresses), loader::monotonic_ns());
     let own_devices = devices.all().map(|device| device.index).collect();
     let for_kernel = Netlink::open().context("cannot talk to the kernel's network")?;
-    let acceleration = config.balancing.as_ref().map(|b| b.acceleration).unwrap_or_default();
+    let acceleration = config.balancing.acceleration;
     let links = Links::new(&config.paths.bpf_root);
     let mut kernel = Kernel::adopt(Arc::clone(&object), links, devices, for_kernel, acceleration)?;
     let mut spared = ip_masq::Watcher::new(config);
@@ -140,11 +140,8 @@ async fn start(
     }
 
     let mut views = watching.views;
-    let (mut services, mut leftovers) = (None, None);
-    if let Some(serving) = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)? {
-        views.extend(serving.views);
-        (services, leftovers) = (Some(serving.handle), Some(serving.leftovers));
-    }
+    let serving = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)?;
+    views.extend(serving.views);
 
     let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();
@@ -169,8 +166,8 @@ async fn start(
 
     let context = ApiContext {
         handle: handle.clone(),
-        services,
-        kube_proxy: leftovers,
+        services: serving.handle,
+        kube_proxy: serving.leftovers,
         support: support.map(Arc::new),
         config: Arc::clone(config),
         fixed,
@@ -198,11 +195,11 @@ struct Serving {
     views: Vec<Watched>,
     /// The way to ask it.
     handle: services::Handle,
-    /// What kube-proxy has left.
-    leftovers: Arc<kube_proxy::Found>,
+    /// What kube-proxy has left, if it is to have ended.
+    leftovers: Option<Arc<kube_proxy::Found>>,
 }
 
-/// Starts what answers for services, unless kube-proxy does.
+/// Starts what answers for services.
 fn serve(
     config: &Config,
     object: &Arc<Object>,
@@ -211,8 +208,8 @@ fn serve(
     pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
-) -> Result<Option<Serving>> {
-    let Some(balancing) = config.balancing.clone().map(Arc::new) else { return Ok(None) };
+) -> Result<Serving> {
+    let balancing = Arc::new(config.balancing.clone());
     let (ready, is_ready) = watch::channel(false);
     let links = CgroupLinks::new(&config.paths.bpf_root);
     let (sender, removed) = tokio::sync::mpsc::unbounded_channel();
@@ -228,10 +225,12 @@ fn serve(
     let (healthz, ports) = (balancing.healthz, balancing.health_check_node_port);
     let health = services::serve_health(handle.clone(), is_ready.clone(), healthz, ports);
     spawn_fallible(tasks, "health checks of services", Box::pin(health));
-    let leftovers = Arc::new(kube_proxy::Found::default());
-    let looking = kube_proxy::run(balancing.cleanup, is_ready, Arc::clone(&leftovers));
-    spawn(tasks, "leftovers of kube-proxy", Box::pin(looking));
-    Ok(Some(Serving { views, handle, leftovers }))
+    let leftovers = balancing.replaces.then(|| Arc::new(kube_proxy::Found::default()));
+    if let Some(found) = &leftovers {
+        let looking = kube_proxy::run(balancing.cleanup, is_ready, Arc::clone(found));
+        spawn(tasks, "leftovers of kube-proxy", Box::pin(looking));
+    }
+    Ok(Serving { views, handle, leftovers })
 }
 
 fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, ()>) {

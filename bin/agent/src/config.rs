@@ -104,13 +104,6 @@ pub(crate) struct MapSizes {
     pub nat: u32,
 }
 
-impl MapSizes {
-    /// Slots for backends: they take their memory at once, so there is but one where there are no services.
-    pub(crate) fn backends(self, services: bool) -> u32 {
-        if services { abi::maps::size::BACKENDS } else { 1 }
-    }
-}
-
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -164,8 +157,8 @@ pub(crate) struct Config {
     pub trace_every_packet: bool,
     /// Table sizes.
     pub sizes: MapSizes,
-    /// Services are served; `None`: kube-proxy serves them.
-    pub balancing: Option<Balancing>,
+    /// How services are served.
+    pub balancing: Balancing,
     /// Port of /healthz.
     pub health_port: u16,
     /// Log more.
@@ -213,6 +206,11 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// What kube-proxy's replacement does; `None`: kube-proxy serves the node.
+    pub(crate) fn replacement(&self) -> Option<&Balancing> {
+        Some(&self.balancing).filter(|balancing| balancing.replaces)
     }
 
     /// Whether both families are on; then the world is told apart by family.

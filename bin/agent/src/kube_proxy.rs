@@ -7,6 +7,7 @@
 mod plan;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,28 @@ const TRIES: u32 = 3;
 
 /// What was found last, for whoever asks.
 pub(crate) type Found = watch::Sender<Leftovers>;
+
+/// A file in the state folder that is as old as the last sight of kube-proxy's rules.
+const SEEN: &str = "kube-proxy-seen";
+/// For how long connections that kube-proxy has translated are let be: no older ones matter.
+const TAKEOVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether connections from outside may be under way that kube-proxy has translated: its rules are here, or were not
+/// long ago.
+pub(crate) fn was_here(run_dir: &Path) -> bool {
+    let file = run_dir.join(SEEN);
+    let found = find().inspect_err(|error| {
+        tracing::warn!(error = format!("{error:#}"), "nobody knows whether kube-proxy was here");
+    });
+    if found.is_ok_and(|found| found != Leftovers::default()) {
+        if let Err(error) = std::fs::write(&file, "") {
+            tracing::warn!(file = %file.display(), %error, "the next start may not know that kube-proxy was here");
+        }
+        return true;
+    }
+    let age = std::fs::metadata(&file).and_then(|file| file.modified()).map(|seen| seen.elapsed());
+    matches!(age, Ok(Ok(age)) if age < TAKEOVER)
+}
 
 /// Reads what is there; changes nothing.
 ///
@@ -110,6 +133,7 @@ pub(crate) fn phrases(found: &Leftovers) -> Vec<String> {
         let of_kind = found.tables.iter().filter(|table| (&*table.kind, &*table.family) == (kind, family));
         let place = |table: &Table| match table.whole {
             true => format!("the table {}", table.name),
+            false if table.chains.len() == 1 => format!("1 chain in {}", table.name),
             false => format!("{} chains in {}", table.chains.len(), table.name),
         };
         let places: Vec<String> = of_kind.map(place).collect();

@@ -14,8 +14,9 @@ use netlink::Netlink;
 use policy::EnforcementMode;
 use types::LabelFilter;
 
-use crate::config::{Balancing, Config, Enforcement, Routing, SocketLb};
+use crate::config::{Config, Enforcement, Routing, SocketLb};
 use crate::devices::{Devices, HOST_DEVICE};
+use crate::kube_proxy;
 use crate::node::Own;
 use crate::restore::EndpointFiles;
 
@@ -59,18 +60,20 @@ pub(crate) fn present_routers(netlink: &mut Netlink) -> Result<Vec<IpAddr>> {
 /// # Errors
 /// The object cannot be read, or the kernel refuses it.
 pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<Object>> {
+    // Beside kube-proxy too: these programs are still there when the next ones' services are written.
+    let takeover = config.replacement().is_none() || kube_proxy::was_here(&config.paths.run_dir);
     let path = config.paths.lib_dir.join("axoneme.o");
     let bytes = std::fs::read(&path).with_context(|| {
         format!("cannot read the kernel programs {}: are they in the image (--lib-dir)?", path.display())
     })?;
-    let facts = facts(config, own, devices);
+    let facts = facts(config, own, devices, takeover);
     let mut sizes = BTreeMap::from([
         (abi::maps::FLOWS.to_owned(), config.sizes.flows),
         (abi::maps::NAT.to_owned(), config.sizes.nat),
-        (abi::maps::BACKENDS.to_owned(), config.sizes.backends(config.balancing.is_some())),
+        (abi::maps::BACKENDS.to_owned(), abi::maps::size::BACKENDS),
         (abi::maps::EVENTS.to_owned(), EVENT_RING),
     ]);
-    sizes.extend(config.balancing.iter().flat_map(Balancing::table_sizes));
+    sizes.extend(config.balancing.table_sizes());
     let options = LoadOptions { bpffs: &config.paths.bpf_root, config: &facts, sizes };
     let object = Object::load(&bytes, &options).context("the kernel programs cannot be loaded")?;
     for program in object.programs() {
@@ -80,7 +83,7 @@ pub(crate) fn load(config: &Config, own: &Own, devices: &Devices) -> Result<Arc<
     Ok(Arc::new(object))
 }
 
-fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
+fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeConfig {
     let of = |addresses: &[IpAddr], v4: bool| {
         addresses.iter().copied().find(|a| a.is_ipv4() == v4).map_or(Addr::UNSPECIFIED, Addr::from)
     };
@@ -91,18 +94,19 @@ fn facts(config: &Config, own: &Own, devices: &Devices) -> NodeConfig {
         (true, true) => abi::identity::WORLD_IPV4,
         (true, false) => abi::identity::WORLD_IPV6,
     };
-    let balancing = config.balancing.as_ref();
-    let range = balancing.map(|b| &b.settings.node_port_range);
-    // Without services no port is one of these.
+    let replacement = config.replacement();
+    let range = replacement.map(|b| &b.settings.node_port_range);
+    // Beside kube-proxy no port is one of these.
     let (first_port, last_port) = range.map_or((1, 0), |range| (*range.start(), *range.end()));
-    let socket = balancing.map_or(SocketLb::Off, |b| b.socket);
+    let socket = config.balancing.socket;
     let switches = [
-        (balancing.is_some(), features::SERVICES),
+        (true, features::SERVICES),
+        (takeover, features::TAKEOVER),
         // Single services may ask for it whatever the rule is.
-        (balancing.is_some() && !config.tunnel(), features::DSR),
+        (replacement.is_some() && !config.tunnel(), features::DSR),
         (socket != SocketLb::Off, features::SOCKET_LB),
         (socket == SocketLb::Host, features::SOCKET_LB_HOST_ONLY),
-        (balancing.is_some_and(|b| b.bind_protection), features::BIND_PROTECTION),
+        (config.balancing.bind_protection, features::BIND_PROTECTION),
         (config.tunnel(), features::TUNNEL),
         (config.masquerade_v4, features::MASQUERADE_V4),
         (config.masquerade_v6, features::MASQUERADE_V6),

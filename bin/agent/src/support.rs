@@ -74,7 +74,7 @@ mod tests {
         {
             options.set(name, value);
         }
-        Config::parse(&options).expect("valid").balancing.expect("on")
+        Config::parse(&options).expect("valid").balancing
     }
 
     fn support(missing: &str) -> ServiceSupport {

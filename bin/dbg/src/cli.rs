@@ -144,7 +144,7 @@ pub(crate) enum IdentityCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
-    /// Every address of every service; none if kube-proxy serves the services
+    /// Every address of every service that the agent serves; beside kube-proxy those are cluster IPs
     #[command(visible_alias = "ls")]
     List {
         /// Mark backends that go before those of other clusters

@@ -82,7 +82,7 @@ fn service_port(
         source_ranges: Vec::new(),
     };
     for v4 in families(service, settings) {
-        let frontends = frontends(service, port, v4);
+        let frontends = frontends(service, port, v4, settings);
         if frontends.is_empty() {
             continue;
         }
@@ -109,7 +109,12 @@ fn service_port(
 
 /// The addresses and ports under which a port is known, each with its kind. Where one is there twice, the first counts:
 /// the kind that lets fewer in.
-fn frontends(service: &Service, port: &ServicePort, v4: bool) -> Vec<(FrontendKey, u32)> {
+fn frontends(
+    service: &Service,
+    port: &ServicePort,
+    v4: bool,
+    settings: &Settings,
+) -> Vec<(FrontendKey, u32)> {
     let exposed = service.exposed_types;
     let is_balanced = service.kind == ServiceKind::LoadBalancer;
     let mut found = Vec::new();
@@ -121,6 +126,9 @@ fn frontends(service: &Service, port: &ServicePort, v4: bool) -> Vec<(FrontendKe
     };
     if exposed.is_none_or(|types| types.cluster_ip) {
         service.cluster_ips.iter().for_each(|ip| add(*ip, CLUSTER_IP));
+    }
+    if settings.only_cluster_ips {
+        return found;
     }
     if is_balanced && exposed.is_none_or(|types| types.load_balancer) {
         let vips = service.load_balancer_ips.iter().filter(|vip| vip.mode == IpMode::Vip);
@@ -197,6 +205,9 @@ fn source_ranges(service: &Service) -> Vec<(u32, Addr)> {
 /// What the host ports of a pod want.
 pub(crate) fn pod(pod: &PodPorts, settings: &Settings) -> Vec<PortPlan> {
     let mut plans: Vec<PortPlan> = Vec::new();
+    if settings.only_cluster_ips {
+        return plans;
+    }
     for port in pod.ports.iter().filter(|port| port.host_port != 0 && port.pod_port != 0) {
         let host_ip = port.host_ip.map(|ip| ip.to_canonical());
         let shown = host_ip.map_or_else(|| "*".to_owned(), |ip| ip.to_string());

@@ -46,6 +46,9 @@ pub struct Settings {
     pub forwarding: ForwardingMode,
     /// `maglev.hashSeed`, the same on all nodes.
     pub maglev_seed: u64,
+    /// kube-proxy serves the node: only pods' connections are ours, and of frontends only cluster IPs, which pods' packets
+    /// would pass kube-proxy by on their way to.
+    pub only_cluster_ips: bool,
     /// `bpf.lbExternalClusterIP`: clients outside may use cluster IPs.
     pub external_cluster_ip: bool,
     /// `bpf.lbSourceRangeAllTypes`: source ranges hold for all frontends of a service.
@@ -72,6 +75,7 @@ impl Settings {
             algorithm: Algorithm::Random,
             forwarding: ForwardingMode::Snat,
             maglev_seed: 0,
+            only_cluster_ips: false,
             external_cluster_ip: false,
             source_ranges_all_types: false,
             no_backend: NoBackend::Reject,

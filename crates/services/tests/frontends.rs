@@ -50,6 +50,20 @@ fn cluster_ip_for_clients_outside() {
 }
 
 #[test]
+fn beside_kube_proxy_there_are_cluster_ips_alone() {
+    let all = "10.0.0.1:8080,10.0.1.1:8080,10.0.2.1:8081";
+    let service = web("10.96.0.1 kind=LoadBalancer lb=192.0.2.1 ext=198.51.100.1");
+    check_with(
+        |settings| settings.only_cluster_ips = true,
+        &format!("{service}\n pod default/p 10.0.0.9\n hostport 8080/TCP to=80"),
+        &format!(
+            "10.96.0.1:80/TCP ClusterIP #1 in={all}
+             10.96.0.1 other ports closed {MEMBERS}"
+        ),
+    );
+}
+
+#[test]
 fn node_port() {
     let all = "10.0.0.1:8080,10.0.1.1:8080,10.0.2.1:8081";
     check(

@@ -22,7 +22,7 @@ const FORWARDING: &str = "service.cilium.io/forwarding-mode";
 
 /// All of it, or `False` if kube-proxy serves the services.
 pub(super) fn report(config: &Config, devices: &[Device]) -> KubeProxyReplacement {
-    let Some(balancing) = &config.balancing else {
+    let Some(balancing) = config.replacement() else {
         return KubeProxyReplacement { mode: "False".to_owned(), ..KubeProxyReplacement::default() };
     };
     let model = |device: &Device| api::status::Device {

@@ -20,11 +20,11 @@ pub(super) async fn one(State(context): State<Context>, Path(id): Path<u32>) -> 
 }
 
 async fn lines(context: &Context) -> Result<Vec<Service>, Refused> {
-    let Some(services) = &context.services else { return Ok(Vec::new()) };
     let devices = devices::native(&context.handle).await?;
     let own: Vec<IpAddr> = devices.into_iter().flat_map(|device| device.addresses).collect();
     let node = context.config.node_name.clone();
-    let list = services
+    let list = context
+        .services
         .ask(move |services| crate::services::list(&services.balancer, &mut services.line_ids, &node, &own));
     Ok(list.await?)
 }

@@ -135,21 +135,17 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
     let nodes: Vec<Node> = super::endpoints::node_models(owner);
     let maps = &owner.kernel.object().maps;
     let map = |name: &str, size: u32| BpfMap { name: name.to_owned(), size: u64::from(size) };
-    let mut sizes = vec![
+    let sizes = vec![
         map("Conntrack", maps.flows.map().spec().max_entries),
         map("Conntrack, half open", maps.half_open.map().spec().max_entries),
         map("NAT", maps.nat.map().spec().max_entries),
         map("IP cache", maps.hosts.map().spec().max_entries),
         map("Endpoint policy", maps.policies.spec().max_entries),
         map("Endpoints", maps.pods.map().spec().max_entries),
+        map("Service", maps.frontends.map().spec().max_entries),
+        map("Service backend", maps.backends.map().spec().max_entries),
+        map("Sock reverse NAT", maps.sockets.map().spec().max_entries),
     ];
-    if config.balancing.is_some() {
-        sizes.extend([
-            map("Service", maps.frontends.map().spec().max_entries),
-            map("Service backend", maps.backends.map().spec().max_entries),
-            map("Sock reverse NAT", maps.sockets.map().spec().max_entries),
-        ]);
-    }
     Status {
         attach_mode: "TCX".to_owned(),
         bpf_maps: Some(BpfMaps { dynamic_size_ratio: 0.0, maps: sizes }),

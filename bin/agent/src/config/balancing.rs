@@ -25,9 +25,12 @@ pub(crate) enum SocketLb {
     All,
 }
 
-/// Services are ours, not kube-proxy's.
+/// How services are served.
 #[derive(Clone, Debug)]
 pub(crate) struct Balancing {
+    /// All of kube-proxy's work is ours; otherwise kube-proxy serves the node, and pods' connections to cluster IPs are
+    /// ours, which pass its rules by.
+    pub replaces: bool,
     /// What holds for all services; the node's zone is not known yet.
     pub settings: Settings,
     /// Whose sockets are translated.
@@ -80,12 +83,12 @@ pub(crate) enum Acceleration {
     Generic,
 }
 
-/// The load balancer's options; `None` if services stay with kube-proxy.
-pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
+/// The load balancer's options.
+pub(super) fn parse(options: &Options) -> Result<Balancing> {
     let replaced = flag(options, "kube-proxy-replacement")?;
     let socket = socket(options, replaced)?;
     if !replaced {
-        return Ok(None);
+        return beside(options);
     }
     let cgroup_root = PathBuf::from(options.get("cgroup-root"));
     if !cgroup_root.is_absolute() {
@@ -96,7 +99,8 @@ pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
         );
     }
     let map_max = map_max(options)?;
-    Ok(Some(Balancing {
+    Ok(Balancing {
+        replaces: true,
         settings: settings(options, map_max)?,
         socket,
         bind_protection: flag(options, "node-port-bind-protection")?,
@@ -107,7 +111,36 @@ pub(super) fn parse(options: &Options) -> Result<Option<Balancing>> {
         cgroup_root,
         cleanup: flag(options, "cleanup-kube-proxy")?,
         map_max,
-    }))
+    })
+}
+
+/// What is ours beside kube-proxy. The options of its replacement mean nothing then.
+fn beside(options: &Options) -> Result<Balancing> {
+    let map_max = map_max(options)?;
+    let defaults = Settings::new(options.get("k8s-node-name"));
+    Ok(Balancing {
+        replaces: false,
+        settings: Settings {
+            v4: flag(options, "enable-ipv4")?,
+            v6: flag(options, "enable-ipv6")?,
+            only_cluster_ips: true,
+            // As kube-proxy has it: clients outside may use them where routes lead here.
+            external_cluster_ip: true,
+            topology: true,
+            backend_slots: map_max.unwrap_or(defaults.backend_slots),
+            maglev_slots: map_max.unwrap_or(defaults.maglev_slots),
+            ..defaults
+        },
+        socket: SocketLb::Off,
+        bind_protection: false,
+        acceleration: Acceleration::Disabled,
+        healthz: None,
+        health_check_node_port: false,
+        proxy_name: proxy_name(options)?,
+        cgroup_root: PathBuf::from(options.get("cgroup-root")),
+        cleanup: false,
+        map_max,
+    })
 }
 
 fn socket(options: &Options, replaced: bool) -> Result<SocketLb> {

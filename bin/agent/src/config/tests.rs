@@ -112,12 +112,12 @@ fn replaced<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 fn balancing(pairs: &[(&str, &str)]) -> Balancing {
-    parse(&replaced(pairs)).expect("valid").balancing.expect("on")
+    parse(&replaced(pairs)).expect("valid").balancing
 }
 
 #[test]
 fn services_stay_with_kube_proxy_unless_told() {
-    assert!(parse(&[]).expect("defaults").balancing.is_none());
+    assert!(parse(&[]).expect("defaults").replacement().is_none());
     let on = balancing(&[("enable-ipv6", "true")]);
     assert_eq!(on.socket, SocketLb::All);
     assert!(on.bind_protection && on.health_check_node_port && on.healthz.is_none());
@@ -130,6 +130,19 @@ fn services_stay_with_kube_proxy_unless_told() {
     assert_eq!((settings.forwarding, settings.no_backend), (ForwardingMode::Snat, NoBackend::Reject));
     assert!(!settings.external_cluster_ip && !settings.source_ranges_all_types && !settings.topology);
     assert_eq!(settings.backend_slots, abi::maps::size::BACKENDS);
+}
+
+#[test]
+fn beside_kube_proxy_pods_reach_cluster_ips_and_nothing_else_is_ours() {
+    // Options of the replacement mean nothing, be they good or bad.
+    let beside =
+        parse(&[("bpf-lb-mode", "dsr"), ("node-port-range", "none"), ("cleanup-kube-proxy", "true")]);
+    let beside = beside.expect("valid").balancing;
+    assert!(!beside.replaces && !beside.bind_protection && !beside.health_check_node_port && !beside.cleanup);
+    assert_eq!((beside.socket, beside.healthz), (SocketLb::Off, None));
+    let settings = beside.settings;
+    assert!(settings.only_cluster_ips && settings.external_cluster_ip && settings.v4 && !settings.v6);
+    assert_eq!(&*settings.node, "n1");
 }
 
 #[test]
@@ -177,7 +190,7 @@ fn sockets_are_translated_as_told() {
     ] {
         assert_eq!(balancing(&pairs).socket, expected, "{pairs:?}");
     }
-    assert!(parse(&[no_sock]).expect("valid").balancing.is_none());
+    assert!(parse(&[no_sock]).expect("valid").replacement().is_none());
     let text = refusal(&[sock]);
     assert!(text.contains("--bpf-lb-sock=true cannot be used with --kube-proxy-replacement=false"), "{text}");
     let text = refusal(&replaced(&[no_sock, host_only]));

@@ -44,8 +44,11 @@ pub(crate) fn all(
         changes(batch, nodes).into_iter().map(Input::Nodes).collect()
     });
     let of_node = WatchSpec::fields(format!("spec.nodeName={node}"));
-    add(&mut watches, clients, handle, of_node, |batch| {
-        changes(batch, |pod: Pod| read::pod_ports(&pod)).into_iter().map(Input::Pods).collect()
+    // Beside kube-proxy host ports are not ours.
+    let replaces = config.replaces;
+    add(&mut watches, clients, handle, of_node, move |batch| {
+        let ports = |pod: Pod| if replaces { read::pod_ports(&pod) } else { None };
+        changes(batch, ports).into_iter().map(Input::Pods).collect()
     });
     let this = WatchSpec::fields(format!("metadata.name={node}"));
     add(&mut watches, clients, handle, this, |batch| {
