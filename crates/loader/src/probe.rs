@@ -61,22 +61,22 @@ impl ServiceSupport {
         ServiceSupport {
             cgroup: feature("cgroup v2 hierarchy", hierarchy(cgroup).err()),
             sockets: probed(
-                "programs on sockets",
+                "socket programs",
                 on_sockets(BPF_CGROUP_INET4_CONNECT, &end),
                 "use a kernel with CONFIG_CGROUP_BPF",
             ),
             namespaces: probed(
-                "network namespaces told apart (bpf_get_netns_cookie)",
+                "netns cookies",
                 on_sockets(BPF_CGROUP_INET4_CONNECT, &with(&[call(NETNS_COOKIE)])),
                 "use Linux 5.7 or newer",
             ),
             errors: probed(
-                "errors of calls (bpf_set_retval)",
+                "bpf_set_retval",
                 on_sockets(BPF_CGROUP_INET4_CONNECT, &with(&[move_to_r1(0), call(SET_RETVAL)])),
                 "without it whoever is refused sees EPERM; use Linux 5.18 or newer",
             ),
             peer_names: probed(
-                "names of peers",
+                "getpeername",
                 on_sockets(BPF_CGROUP_INET4_GETPEERNAME, &end),
                 "use Linux 5.8 or newer",
             ),
