@@ -67,7 +67,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
 }
 
 /// Kills until `times` rounds are over or the load is about to end; gives the number of processes and the time it took.
-fn kill(cluster: &Cluster, times: u32, limit: f64) -> Result<(u32, f64)> {
+pub(crate) fn kill(cluster: &Cluster, times: u32, limit: f64) -> Result<(u32, f64)> {
     let start = Instant::now();
     let mut killed = 0;
     let mut seed =

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Routing, finished, probe, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{NAMESPACE, WORLD, pod};
 use crate::report::Report;
+use crate::restart::{account, kill, outcomes};
 
 pub(crate) use roll::run as roll;
 
@@ -140,6 +141,7 @@ pub(crate) fn run(cluster: &Cluster, routing: Routing, report: &mut Report) -> R
         );
     }
     report.flush();
+    killed(cluster, report)?;
     capture(cluster, report)?;
     report.title("cilium-dbg service list on n1");
     report.show(&cluster.agent("n1", &["cilium-dbg", "service", "list"])?);
@@ -237,6 +239,34 @@ fn stick(cluster: &Cluster, report: &mut Report) -> Result<()> {
         met.insert(ask(cluster, From::Pod, "connect", &spread)?.0);
     }
     report.check("no affinity", "backends met in 24 tries", "2", &met.len().to_string());
+    Ok(())
+}
+
+/// The agents are killed and come back: services go on all the while, and after.
+fn killed(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    let service = socket(&cluster_ips(cluster, "web")?.remove(0), 8000);
+    let node = socket("172.31.0.12", PORTS[0]);
+    let tool = probe();
+    let load = ["--seconds", "16", "--interval", "20", "--timeout", "1000"];
+    let start = |mut command: std::process::Command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
+    };
+    let clients = [
+        ("a pod", start(cluster.in_pod(CLIENT, &[&["probe", "flood", &service], &load[..]].concat()))?),
+        (
+            "outside",
+            start(cluster.command(&[&["exec", "world", &tool, "flood", &node], &load[..]].concat()))?,
+        ),
+    ];
+    let (killed, _) = kill(cluster, 4, 14.0)?;
+    report.check("agents killed", "under services", "yes", if killed > 0 { "yes" } else { "no" });
+    for (who, child) in clients {
+        let (attempts, ok) = outcomes(&account(child)?);
+        let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
+        report.check("agents killed", &format!("{who}, failed of {attempts} connections"), "0", &failed);
+    }
+    cluster.kubectl(&["rollout", "status", "-n", "kube-system", "daemonset/cilium", "--timeout=60s"])?;
+    report.flush();
     Ok(())
 }
 
