@@ -227,7 +227,8 @@ fn serve(
     spawn_fallible(tasks, "health checks of services", Box::pin(health));
     let leftovers = balancing.replaces.then(|| Arc::new(kube_proxy::Found::default()));
     if let Some(found) = &leftovers {
-        let looking = kube_proxy::run(balancing.cleanup, is_ready, Arc::clone(found));
+        let looking =
+            kube_proxy::run(balancing.cleanup, config.paths.run_dir.clone(), is_ready, Arc::clone(found));
         spawn(tasks, "leftovers of kube-proxy", Box::pin(looking));
     }
     Ok(Serving { views, handle, leftovers })

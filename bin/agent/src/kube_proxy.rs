@@ -7,7 +7,8 @@
 mod plan;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -35,18 +36,45 @@ const TAKEOVER: Duration = Duration::from_secs(24 * 3600);
 /// Whether connections from outside may be under way that kube-proxy has translated: its rules are here, or were not
 /// long ago.
 pub(crate) fn was_here(run_dir: &Path) -> bool {
-    let file = run_dir.join(SEEN);
     let found = find().inspect_err(|error| {
         tracing::warn!(error = format!("{error:#}"), "nobody knows whether kube-proxy was here");
     });
-    if found.is_ok_and(|found| found != Leftovers::default()) {
-        if let Err(error) = std::fs::write(&file, "") {
-            tracing::warn!(file = %file.display(), %error, "the next start may not know that kube-proxy was here");
+    match found {
+        Ok(found) if found != Leftovers::default() => {
+            note(run_dir);
+            true
         }
-        return true;
+        _ => was_seen(run_dir),
     }
-    let age = std::fs::metadata(&file).and_then(|file| file.modified()).map(|seen| seen.elapsed());
+}
+
+/// Notes that kube-proxy's rules are here now.
+fn note(run_dir: &Path) {
+    let file = run_dir.join(SEEN);
+    if let Err(error) = std::fs::write(&file, "") {
+        tracing::warn!(file = %file.display(), %error, "the next start may not know that kube-proxy was here");
+    }
+}
+
+/// Whether they were here not long ago.
+fn was_seen(run_dir: &Path) -> bool {
+    let file = run_dir.join(SEEN);
+    let age = std::fs::metadata(file).and_then(|file| file.modified()).map(|seen| seen.elapsed());
     matches!(age, Ok(Ok(age)) if age < TAKEOVER)
+}
+
+/// Lets go what was held for connections that kube-proxy began, once they are too old to matter.
+fn release(run_dir: &Path) -> Result<()> {
+    if was_seen(run_dir) {
+        return Ok(());
+    }
+    let mut netfilter = Netfilter::open().context("cannot ask for the packet filters")?;
+    for v6 in [false, true] {
+        if netfilter.release_connections(v6).context("cannot remove the table cilium_takeover")? {
+            tracing::info!(v6, "connections that kube-proxy began are not held any more");
+        }
+    }
+    Ok(())
 }
 
 /// Reads what is there; changes nothing.
@@ -89,6 +117,8 @@ fn remove() -> Result<Leftovers> {
     let mut netfilter = Netfilter::open().context("cannot ask for the packet filters")?;
     for table in &found.tables {
         let place = place(table);
+        // The kernel knows of connections, and translates them, only while some rule needs it.
+        netfilter.hold_connections(place.v6).context("cannot keep the connections that kube-proxy began")?;
         let done = if table.whole {
             netfilter.remove_table(&place).map(drop)
         } else {
@@ -168,9 +198,14 @@ pub(crate) async fn clean(found: &Found) -> Result<Leftovers> {
 }
 
 /// Looks from time to time, and tells what is new. With `cleanup` everything is removed once the services are `ready`.
-pub(crate) async fn run(cleanup: bool, mut ready: watch::Receiver<bool>, found: std::sync::Arc<Found>) {
+pub(crate) async fn run(
+    cleanup: bool,
+    run_dir: PathBuf,
+    mut ready: watch::Receiver<bool>,
+    found: Arc<Found>,
+) {
     let mut told = None;
-    report(&found, &mut told).await;
+    report(&run_dir, &found, &mut told).await;
     if cleanup {
         // Its sender lives as long as the services do.
         let _ = ready.wait_for(|ready| *ready).await;
@@ -186,16 +221,23 @@ pub(crate) async fn run(cleanup: bool, mut ready: watch::Receiver<bool>, found: 
         }
     }
     loop {
+        let dir = run_dir.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || release(&dir)).await {
+            tracing::warn!(error = format!("{error:#}"), "what was held for connections of kube-proxy stays");
+        }
         tokio::time::sleep(INTERVAL).await;
-        report(&found, &mut told).await;
+        report(&run_dir, &found, &mut told).await;
     }
 }
 
 /// Looks, and says what there is if that was not said before.
-async fn report(found: &Found, told: &mut Option<Vec<String>>) {
+async fn report(run_dir: &Path, found: &Found, told: &mut Option<Vec<String>>) {
     let now = match look().await {
         Ok(leftovers) => {
             let phrases = phrases(&leftovers);
+            if !phrases.is_empty() {
+                note(run_dir);
+            }
             found.send_replace(leftovers);
             phrases
         }

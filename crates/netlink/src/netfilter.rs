@@ -105,6 +105,24 @@ impl Netfilter {
         }
     }
 
+    /// Keeps the kernel's connection table and its translations at work, also when no rule is left that needs them:
+    /// connections under way depend on them. Goes by [`Netfilter::release_connections`]; needs nf_tables, and does
+    /// nothing without.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn hold_connections(&mut self, v6: bool) -> Result<(), NetlinkError> {
+        self.nftables.as_mut().map_or(Ok(()), |nftables| nftables.hold(v6))
+    }
+
+    /// Undoes [`Netfilter::hold_connections`]; says whether there was something to undo.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn release_connections(&mut self, v6: bool) -> Result<bool, NetlinkError> {
+        self.nftables.as_mut().map_or(Ok(false), |nftables| nftables.release(v6))
+    }
+
     /// Removes a table of nf_tables with all that is in it; says whether it was there.
     ///
     /// # Errors

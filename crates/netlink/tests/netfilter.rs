@@ -146,6 +146,28 @@ fn a_table_of_nft_goes_whole() {
 }
 
 #[test]
+fn connections_are_held_and_released() {
+    let body = || {
+        let mut netfilter = Netfilter::open().expect("open");
+        for v6 in [false, true] {
+            netfilter.hold_connections(v6).expect("hold");
+            netfilter.hold_connections(v6).expect("again");
+            if let Some(rules) = run("nft", &["-a", "list", "ruleset", if v6 { "ip6" } else { "ip" }], "") {
+                assert!(
+                    rules.contains("type nat hook postrouting priority srcnat; policy accept;"),
+                    "{rules}"
+                );
+                assert_eq!(rules.matches("# handle").count(), 3, "table, chain, rule: {rules}");
+            }
+            assert!(netfilter.release_connections(v6).expect("release"));
+            assert!(!netfilter.release_connections(v6).expect("again"));
+        }
+        assert_eq!(netfilter.tables().expect("tables"), []);
+    };
+    NetNs::create().expect("a namespace: needs root").run(body).expect("enter the namespace");
+}
+
+#[test]
 fn looking_makes_no_tables() {
     let body = || {
         let mut netfilter = Netfilter::open().expect("open");

@@ -17,6 +17,10 @@ const NFGENMSG: usize = 4;
 /// Changes in one message to the kernel: it must fit the socket's buffer.
 const PIECE: usize = 512;
 
+/// Our table that keeps the connection table at work, and its one chain.
+const HOLD: &str = "cilium_takeover";
+const HOLD_CHAIN: &str = "postrouting";
+
 const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
@@ -31,6 +35,14 @@ const TABLE_NAME: u16 = 1;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+/// `NF_INET_POST_ROUTING`, `NF_IP_PRI_NAT_SRC`, `NF_ACCEPT`.
+const POSTROUTING: u32 = 4;
+const AFTER_ROUTING: u32 = 100;
+const ACCEPT: u32 = 1;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
@@ -41,6 +53,12 @@ const EXPRESSION_DATA: u16 = 2;
 const IMMEDIATE_DATA: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CHAIN: u16 = 2;
+const LIST_ELEMENT: u16 = 1;
+/// Of the expression `ct`: where its value goes, and which value; `NFT_REG_1`, `NFT_CT_STATE`.
+const CT_REGISTER: u16 = 1;
+const CT_KEY: u16 = 2;
+const FIRST_REGISTER: u32 = 1;
+const CT_STATE: u32 = 0;
 
 /// A rule that leads to another chain.
 struct Rule {
@@ -169,6 +187,42 @@ impl Nftables {
         request.put_text(TABLE_NAME, &table.name);
         let done = self.change(&[request], || format!("remove the table {}", table.name));
         optional(done).map(|done| done.is_some())
+    }
+
+    /// Makes a chain of NAT with one rule that asks for a connection's state and does nothing.
+    pub(super) fn hold(&mut self, v6: bool) -> Result<(), NetlinkError> {
+        if self.tables()?.iter().any(|table| table.v6 == v6 && table.name == HOLD) {
+            return Ok(());
+        }
+        let mut table = message(NEWTABLE, libc::NLM_F_CREATE, v6);
+        table.put_text(TABLE_NAME, HOLD);
+        let mut chain = message(NEWCHAIN, libc::NLM_F_CREATE, v6);
+        chain.put_text(CHAIN_TABLE, HOLD);
+        chain.put_text(CHAIN_NAME, HOLD_CHAIN);
+        chain.nest(CHAIN_HOOK, |hook| {
+            hook.put(HOOK_NUMBER, &POSTROUTING.to_be_bytes());
+            hook.put(HOOK_PRIORITY, &AFTER_ROUTING.to_be_bytes());
+        });
+        chain.put(CHAIN_POLICY, &ACCEPT.to_be_bytes());
+        chain.put_text(CHAIN_TYPE, "nat");
+        let mut rule = message(NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, v6);
+        rule.put_text(RULE_TABLE, HOLD);
+        rule.put_text(RULE_CHAIN, HOLD_CHAIN);
+        rule.nest(RULE_EXPRESSIONS, |list| {
+            list.nest(LIST_ELEMENT, |expression| {
+                expression.put_text(EXPRESSION_NAME, "ct");
+                expression.nest(EXPRESSION_DATA, |data| {
+                    data.put(CT_REGISTER, &FIRST_REGISTER.to_be_bytes());
+                    data.put(CT_KEY, &CT_STATE.to_be_bytes());
+                });
+            });
+        });
+        self.change(&[table, chain, rule], || "make a table that keeps connections".to_owned())
+    }
+
+    /// Removes that table; says whether it was there.
+    pub(super) fn release(&mut self, v6: bool) -> Result<bool, NetlinkError> {
+        self.remove_table(&NfTable { backend: NfBackend::Nftables, v6, name: HOLD.to_owned() })
     }
 
     /// Changes that happen together or not at all.
