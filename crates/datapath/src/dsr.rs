@@ -21,6 +21,7 @@ const OPTION_V4: u32 = 0x9a08_0000;
 const OPTION_V6: u32 = 0x0002_1b14;
 const LENGTH_V4: u32 = 8;
 const LENGTH_V6: u32 = 24;
+const HOP_BY_HOP: u8 = 0;
 const DESTINATION_OPTIONS: u32 = 60;
 
 /// Adds the service's address to a packet that goes to a backend elsewhere: to each that may be the first.
@@ -33,6 +34,10 @@ pub(crate) fn add<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason
     let (addr, port) = (work.nat_key.destination, work.nat_key.destination_port);
     if packet.is(IPV6) {
         let lengths = env.u32_at(L3 + 4)?;
+        if lengths.to_ne_bytes()[2] == HOP_BY_HOP {
+            // Nothing may stand before these.
+            return Err(DropReason::InvalidExtensionHeader);
+        }
         env.make_room(LENGTH_V6, Room::BehindIp)?;
         let [high, low, next, hops] = lengths.to_ne_bytes();
         let payload = u16::from_be_bytes([high, low]).wrapping_add(LENGTH_V6 as u16).to_be_bytes();

@@ -211,7 +211,9 @@ pub fn allocate<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     let [low, high] = work.ports;
     let wanted = u32::from(u16::from_be(work.packet.source_port));
     let first = low + scale(env.random(), high.wrapping_sub(low).wrapping_add(1));
-    let keep = work.own != 0 || (wanted >= low && wanted <= high);
+    // SCTP's ports cannot change, see `rewrite.rs`.
+    let sctp = work.packet.protocol == protocol::SCTP;
+    let keep = work.own != 0 || sctp || (wanted >= low && wanted <= high);
     work.port = [if keep { wanted } else { first }, first];
     // Nothing but the count lives across a turn, so that the verifier walks few instructions for each.
     let mut tries = 0;
@@ -289,6 +291,7 @@ pub fn come_back<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
         _ => return Ok(()),
     }
     if work.nat.flags & TRACKED_ONLY != 0 {
+        work.own = 1;
         return Ok(());
     }
     work.served = 1;

@@ -40,8 +40,8 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     if entry.flags & TRACKED_ONLY != 0 || entry.expires < now {
         return Ok(());
     }
-    if *inside != 0 && entry.service == 0 {
-        // A pod's error that leaves the node is masqueraded where it leaves.
+    // A pod forwards for nobody: it speaks of its own. What leaves the node is masqueraded where it leaves.
+    if *inside != 0 && (entry.service == 0 || !inner.destination.same(&packet.source)) {
         return Ok(());
     }
     *nat = *entry;
