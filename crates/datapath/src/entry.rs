@@ -47,7 +47,9 @@ pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRe
         if work.packet.frame == frame::IP {
             outcome = from_netdev(env, work);
         }
-    } else if env.local(&work.packet.destination).is_none() {
+    } else if env.local(&work.packet.destination).is_none()
+        && !service::dead_end(env, &work.packet.destination)
+    {
         // Parts of what arrives are none of our business, so only packets for pods are refused here. Those are: the
         // stack could put fragments together and forward the whole, past the checks of its source.
         outcome = Ok(());
@@ -282,6 +284,9 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
         work.inside = 1;
         env.part(Part::ComeBack, work)?;
     }
+    if service::closed(env, &work.packet) {
+        return Err(DropReason::NoBackend);
+    }
     env.part(Part::Receiver, work)?;
     slow(env, work)
 }
@@ -320,14 +325,20 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     let answer = answer || is_about_service(env, &work.packet);
     if answer {
         env.part(Part::ComeBack, work)?;
-    } else if service::possible(env, &work.packet) {
+    }
+    let home = work.served != 0;
+    // A port from the same range may be a service's, or a container's.
+    if !home && work.own == 0 && service::possible(env, &work.packet) {
         service::serve(env, work)?;
         if work.settled() {
             return Ok(());
         }
     }
     let here = env.local(&work.packet.destination).is_some();
-    let learns = !answer && env.config().features & config::DSR != 0 && has_options(&work.packet);
+    let learns = work.served == 0 && env.config().features & config::DSR != 0 && has_options(&work.packet);
+    if !here && work.served == 0 && service::closed(env, &work.packet) {
+        return Err(DropReason::NoBackend);
+    }
     if !here && work.served == 0 {
         // The verdict still says "not ours". A backend in the node's own network may have to answer for a service.
         return if learns { env.part(Part::LearnService, work) } else { Ok(()) };
@@ -336,8 +347,8 @@ pub fn netdev_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     if !here {
         return env.part(Part::Forward, work);
     }
-    if answer {
-        // Brought home, it is like any other.
+    if home {
+        // It is like any other now.
         work.served = 0;
     } else if learns {
         env.part(Part::LearnService, work)?;

@@ -179,12 +179,57 @@ pub fn possible<E: Env>(env: &E, packet: &Packet) -> bool {
     {
         return false;
     }
+    if unspecified(&packet.destination) {
+        return false;
+    }
     match env.host_entry(&packet.destination) {
-        Some(entry) => {
-            entry.flags & IPCACHE_HOST != 0
-                || (entry.identity < identity::CLUSTER_MIN && in_node_ports(env, packet.destination_port))
+        Some(entry) if entry.flags & IPCACHE_HOST != 0 => true,
+        Some(entry) if is_pod(entry.identity) => false,
+        Some(entry) if matches!(entry.identity, identity::REMOTE_NODE | identity::KUBE_APISERVER) => {
+            in_node_ports(env, packet.destination_port)
         }
-        None => true,
+        // Policies name addresses of services too.
+        _ => true,
+    }
+}
+
+/// The addresses that stand for others in keys of NodePorts, and on the wire for nobody.
+#[inline(always)]
+pub const fn unspecified(addr: &Addr) -> bool {
+    addr.same(&WILDCARD_V4) || addr.same(&WILDCARD_V6)
+}
+
+/// Whether an address is a service's alone: what is no packet to one of its ports leads nowhere, and would circle between
+/// this node and its router.
+#[inline(always)]
+pub fn dead_end<E: Env>(env: &E, addr: &Addr) -> bool {
+    env.config().features & config::SERVICES != 0
+        && env.frontend(&FrontendKey { addr: *addr, port: 0, protocol: 0, _pad: 0 }).is_some()
+}
+
+/// Whether a packet of a protocol that services do not know goes to a service's address.
+#[inline(always)]
+pub fn closed<E: Env>(env: &E, packet: &Packet) -> bool {
+    !matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+        && dead_end(env, &packet.destination)
+}
+
+/// Whether a packet from outside has the source of somebody who never speaks from there: a pod of this node, the node
+/// itself, who lives behind the tunnel. It must not touch their connections.
+#[inline(always)]
+fn forged<E: Env>(env: &E, work: &Work) -> bool {
+    if work.inside != 0 {
+        return false;
+    }
+    if env.local(&work.packet.source).is_some() {
+        return true;
+    }
+    match env.host_entry(&work.packet.source) {
+        Some(entry) => {
+            let tunnelled = entry.flags & IPCACHE_TUNNEL != 0 && env.config().features & config::TUNNEL != 0;
+            entry.flags & IPCACHE_HOST != 0 || tunnelled
+        }
+        None => false,
     }
 }
 
@@ -239,6 +284,9 @@ pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     if let Some(mut entry) = find(env, &work.nat_key)
         && entry.service != 0
     {
+        if forged(env, work) {
+            return Err(DropReason::InvalidSourceIp);
+        }
         if lives(&entry, &work.packet, now) && still_served(env, &mut entry, work) {
             work.served = 1;
             return follow(env, work, entry, now);
@@ -252,6 +300,9 @@ pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
         protocol: work.packet.protocol,
     };
     if frontend(env, &target, work.inside == 0, &mut work.frontend) {
+        if forged(env, work) {
+            return Err(DropReason::InvalidSourceIp);
+        }
         work.step = Step::Open as u32;
     }
     Ok(())

@@ -6,7 +6,7 @@ use abi::{Addr, Affinity, Backend, Frontend, Range, SocketKey, SocketValue, conf
 
 use crate::env::{Socket, Tables};
 use crate::packet::protocol;
-use crate::service::{Target, choose, client_key, finish, frontend, wildcard};
+use crate::service::{Target, choose, client_key, finish, frontend, unspecified, wildcard};
 
 /// What to answer the caller.
 #[repr(u32)]
@@ -33,8 +33,8 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
         return Answer::Proceed;
     }
     let target = Target { addr: env.address(), port: env.port(), protocol };
-    // A pod's loopback addresses are its own.
-    let local = loopback(&target.addr);
+    // A pod's loopback addresses are its own, and no address means one of them.
+    let local = loopback(&target.addr) || unspecified(&target.addr);
     let mut row = NOTHING;
     let found = (host || !local)
         && (frontend(env, &target, false, &mut row) || (local && wildcard(env, &target, &mut row)));
