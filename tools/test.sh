@@ -23,7 +23,7 @@ chart() { charts/test.sh; }
 lab() { tools/test-lab.sh; }
 cluster() { cargo build --locked -p axoneme-cluster-tests && target/debug/cluster test; }
 
-PASSED=0 FAILED=0 BROKEN=()
+PASSED=0 FAILED=0 BROKEN=() WHY=()
 
 run_layer() {
   local layer=$1 log=$LOGS/test-$1.log start=$SECONDS last=$SECONDS status=0 passed failed pid
@@ -43,8 +43,8 @@ run_layer() {
   if ((status != 0)); then
     BROKEN+=("$layer")
     ((failed > 0)) || FAILED=$((FAILED + 1)) # it did not even get to count
-    grep -E '^(test .* FAILED|FAIL|error)|panicked at' "$log" | head -n 20 | sed 's/^/    | /' || true
     tail -n 25 "$log" | sed 's/^/    | /'
+    WHY+=("$(reasons "$log" | sed "s/^/$layer: /")")
   fi
 }
 
@@ -55,7 +55,15 @@ count() {
   } END { print sum + 0 }' "$2"
 }
 
+# reasons LOG: the lines that say what failed. They are printed last, where whoever sees only the end of the output finds them.
+reasons() {
+  local lines
+  lines=$(grep -E '^(test .* FAILED|FAIL|[Ee]rror)|panicked at' "$1" | head -n 20)
+  printf '%s\n' "${lines:-$(tail -n 1 "$1")}"
+}
+
 for layer in "${@:-${LAYERS[@]}}"; do run_layer "$layer"; done
 echo "$PASSED passed, $FAILED failed"
+((${#WHY[@]} == 0)) || printf '%s\n' "${WHY[@]}"
 ((${#BROKEN[@]} == 0)) || die "failed: ${BROKEN[*]} (logs in $LOGS)"
 ((PASSED > 0)) || die "no test ran"
