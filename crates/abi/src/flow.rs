@@ -139,7 +139,7 @@ pub const SERVED: u32 = 256;
 pub const TCP_LIFETIME: u64 = 8_000_000_000_000;
 /// Lifetime of an answered flow of any other protocol, ns.
 pub const OTHER_LIFETIME: u64 = 60_000_000_000;
-/// Lifetime of a flow that nobody answered yet, ns.
+/// Lifetime of a flow that only begins: nobody has answered or, under TCP, who began has not gone on; ns.
 pub const HALF_OPEN_LIFETIME: u64 = 60_000_000_000;
 /// Lifetime after both sides closed or one reset, ns.
 pub const CLOSING_LIFETIME: u64 = 10_000_000_000;

@@ -24,13 +24,13 @@ pub const PREFIXES: &str = "AX_PREFIXES";
 pub const NO_MASQUERADE: &str = "AX_NOMASQ";
 /// Array of LPM tries: policy slot → table of [`crate::PolicyKey`] → [`crate::PolicyEntry`].
 pub const POLICIES: &str = "AX_POLICIES";
-/// Hash: [`crate::FlowKey`] → [`crate::Flow`], flows that were answered. Never evicts.
+/// Hash: [`crate::FlowKey`] → [`crate::Flow`], flows in which both sides have spoken. Never evicts.
 pub const FLOWS: &str = "AX_FLOWS";
-/// LRU hash: [`crate::FlowKey`] → [`crate::Flow`], flows that nobody answered yet. A flood only evicts its own kind.
+/// LRU hash: [`crate::FlowKey`] → [`crate::Flow`], flows that only begin. A flood only evicts its own kind.
 pub const HALF_OPEN: &str = "AX_HALFOPEN";
-/// Hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections that were answered. Never evicts.
+/// Hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections in which both sides have spoken. Never evicts.
 pub const NAT: &str = "AX_NAT";
-/// LRU hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections that nobody answered yet.
+/// LRU hash: [`crate::NatKey`] → [`crate::NatValue`], translated connections that only begin.
 pub const NAT_HALF_OPEN: &str = "AX_NATOPEN";
 /// Hash: [`crate::FrontendKey`] → [`crate::Frontend`].
 pub const FRONTENDS: &str = "AX_FRONTENDS";

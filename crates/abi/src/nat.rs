@@ -90,6 +90,9 @@ pub const ENDED: u32 = 8;
 /// from such a packet, and without a twin.
 pub const DIRECT: u32 = 16;
 
+/// The client went on after the server's answer (TCP): nobody forges that from elsewhere.
+pub const CONFIRMED: u32 = 32;
+
 /// How many ports are tried for one connection before it is dropped (`NO_MAPPING_FOR_NAT_MASQUERADE`).
 pub const PORT_TRIES: u32 = 32;
 

@@ -55,12 +55,20 @@ const fn closing(flow: &Flow) -> bool {
     flow.flags & RESET != 0 || flow.flags & (LOW_CLOSED | HIGH_CLOSED) == LOW_CLOSED | HIGH_CLOSED
 }
 
+/// Whether both sides have spoken: the other has answered and, under TCP, the first has gone on. What only looks like the
+/// beginning of a connection can be forged from anywhere.
+#[inline(always)]
+const fn settled(flow: &Flow, packet: &Packet) -> bool {
+    let first = (starter(flow) & 1) as usize;
+    flow.flags & ANSWERED != 0 && (packet.protocol != protocol::TCP || flow.tcp[first] & tcp::ACK != 0)
+}
+
 /// How long a flow lives on without another packet.
 #[inline(always)]
 const fn lifetime(flow: &Flow, packet: &Packet) -> u64 {
     if closing(flow) {
         CLOSING_LIFETIME
-    } else if flow.flags & ANSWERED == 0 {
+    } else if !settled(flow, packet) {
         HALF_OPEN_LIFETIME
     } else if packet.protocol == protocol::TCP {
         TCP_LIFETIME
@@ -160,8 +168,10 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
     }
     learn(&mut flow, work.from, &work.sender, &work.receiver);
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
-    if reply && flow.flags & ANSWERED == 0 {
+    if reply {
         flow.flags |= ANSWERED;
+    }
+    if settled(&flow, &work.packet) && env.flow(Table::Answered, &work.key).is_none() {
         flow.expires = now + lifetime(&flow, &work.packet);
         // No room for it: it stays among the half-open, where a flood may evict it, but it goes on.
         if env.put_flow(Table::Answered, &work.key, &flow).is_ok() {

@@ -5,7 +5,7 @@
 //! *reversed* byte order, IPv6 destination option 0x1b with both in network order.
 
 use abi::flow::HALF_OPEN_LIFETIME;
-use abi::nat::{ANSWERED, CLOSED, DIRECT, ENDED, OUT};
+use abi::nat::{ANSWERED, CLOSED, CONFIRMED, DIRECT, ENDED, OUT};
 use abi::{Addr, Backend, DropReason};
 
 use crate::env::{Env, Room, Table};
@@ -142,7 +142,8 @@ pub(crate) fn learn<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
     work.nat.destination_port = work.packet.source_port;
     work.nat.source = addr;
     work.nat.source_port = port;
-    work.nat.flags = ANSWERED | DIRECT;
+    // The client's packets do not come as its own: nothing more is to be heard of it.
+    work.nat.flags = ANSWERED | CONFIRMED | DIRECT;
     work.nat.expires = now + HALF_OPEN_LIFETIME;
     env.put_nat(Table::HalfOpen, &work.nat_key, &work.nat, false);
     work.served = 1;

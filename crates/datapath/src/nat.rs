@@ -1,10 +1,12 @@
 //! Translated connections: pods that reach the world with the node's address, clients that reach a service's backend.
 //!
 //! An entry says how a packet leaves, its twin how the answer does ([`abi::nat`]). Both begin among the half-open ones
-//! and move to the table that never evicts when the server answers, so that a flood of openings evicts only openings.
+//! and move to the table that never evicts when the server has answered and, under TCP, the client has gone on, so that a
+//! flood of openings evicts only openings, answered or not.
 
 use abi::flow::{CLOSING_LIFETIME, HALF_OPEN_LIFETIME, OTHER_LIFETIME, TCP_LIFETIME};
-use abi::nat::{ANSWERED, BACK, CLOSED, DIRECT, ENDED, OUT, PORT_TRIES, RENEW_AFTER, TRACKED_ONLY};
+use abi::nat::{ANSWERED, BACK, CLOSED, CONFIRMED, DIRECT, ENDED, OUT};
+use abi::nat::{PORT_TRIES, RENEW_AFTER, TRACKED_ONLY};
 use abi::{Addr, DropReason, NatKey, NatValue};
 
 use crate::env::{Env, NatRef, Table};
@@ -55,7 +57,7 @@ pub fn lives(entry: &NatValue, packet: &Packet, now: u64) -> bool {
 #[inline(always)]
 pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64) -> Result<(), DropReason> {
     // The table of half-open ones forgets each half on its own, so there the pair is made whole with every packet.
-    let mut news = entry.flags & ANSWERED == 0;
+    let mut news = !settled(entry.flags, work.packet.protocol);
     if work.packet.protocol == protocol::TCP && work.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         entry.flags |= if work.packet.tcp & tcp::RST != 0 { ENDED } else { CLOSED };
         news = true;
@@ -64,9 +66,19 @@ pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64)
     if entry.flags & DIRECT != 0 && !work.packet.is_syn() {
         entry.flags |= ANSWERED;
     }
+    let goes_on = work.nat_key.direction == OUT && !work.packet.is_syn();
+    if goes_on && entry.flags & ANSWERED != 0 {
+        entry.flags |= CONFIRMED;
+    }
     work.nat = *entry;
     let due = now + lifetime(&work.nat, work.packet.protocol) - RENEW_AFTER;
     if news || work.nat.expires < due { env.part(Part::Renew, work) } else { Ok(()) }
+}
+
+/// Whether both sides have spoken: the server has answered and, under TCP, the client has gone on.
+#[inline(always)]
+const fn settled(flags: u32, protocol: u8) -> bool {
+    flags & ANSWERED != 0 && (protocol != protocol::TCP || flags & CONFIRMED != 0)
 }
 
 /// How long a connection lives on without another packet.
@@ -74,7 +86,7 @@ pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64)
 const fn lifetime(entry: &NatValue, protocol: u8) -> u64 {
     if entry.flags & ENDED != 0 {
         CLOSING_LIFETIME
-    } else if entry.flags & ANSWERED == 0 {
+    } else if !settled(entry.flags, protocol) {
         HALF_OPEN_LIFETIME
     } else if protocol == protocol::TCP {
         TCP_LIFETIME
@@ -103,7 +115,7 @@ pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         }
         other = found.flags;
     }
-    flags |= other & (ANSWERED | ENDED);
+    flags |= other & (ANSWERED | CONFIRMED | ENDED);
     if flags & other & CLOSED != 0 {
         flags |= ENDED;
     }
@@ -111,16 +123,16 @@ pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     nat.expires = env.now() + lifetime(nat, nat_key.protocol);
     twin.flags = (flags & !CLOSED) | (other & CLOSED);
     twin.expires = nat.expires;
-    let answered = flags & ANSWERED != 0
+    let settled = settled(flags, nat_key.protocol)
         && env.put_nat(Table::Answered, nat_key, nat, false)
         && (alone || env.put_nat(Table::Answered, twin_key, twin, false));
-    if answered {
+    if settled {
         env.remove_nat(Table::HalfOpen, nat_key);
         if !alone {
             env.remove_nat(Table::HalfOpen, twin_key);
         }
     } else {
-        // Not answered, or no room: a flood may evict it here, but it goes on.
+        // Not yet, or no room: a flood may evict it here, but it goes on.
         env.put_nat(Table::HalfOpen, nat_key, nat, false);
         if !alone {
             env.put_nat(Table::HalfOpen, twin_key, twin, false);

@@ -56,10 +56,9 @@ fn a_host_connection_keeps_its_port_from_pods() {
 #[test]
 fn a_port_used_again_after_a_reset_is_not_given_up_early() {
     let mut node = node(false);
-    for flags in [tcp::SYN, tcp::RST, tcp::SYN, tcp::ACK] {
-        if flags == tcp::ACK {
-            node.now += 1_000_000_000_000;
-        }
+    let pauses = [(tcp::SYN, 0), (tcp::RST, 0), (tcp::SYN, 0), (tcp::ACK, 0), (tcp::ACK, 1000)];
+    for (flags, seconds) in pauses {
+        node.now += seconds * 1_000_000_000;
         let packet = spec("10.244.1.10", "172.31.0.100", protocol::TCP, 40_000, 80, flags);
         from_pod(&mut node, A, &packet);
         leave(&mut node, build(&packet), 0);

@@ -11,6 +11,7 @@ use super::world::*;
 use crate::frame::{Spec, checksum};
 use crate::{Call, Node, Outcome, Program, Sent, run, socket_connect, socket_told};
 
+mod attacks;
 mod odd;
 
 const VIP: &str = "10.96.0.10";
@@ -131,6 +132,8 @@ fn a_client_outside_reaches_a_pod_of_another_node_through_this_one() {
             sent(&mut node, Program::NetdevIngress, ETH0, &answer)
         };
         went_as(&out, Action::Neighbour, &format!("{NODE}:{PORT}"), &format!("{CLIENT}:40000"));
+        assert_eq!((node.nat.len(), node.nat_half_open.len()), (0, 2), "anybody can begin");
+        sent(&mut node, Program::NetdevIngress, ETH0, &ack(CLIENT, NODE, 40_000, PORT));
         assert_eq!((node.nat.len(), node.nat_half_open.len()), (2, 0));
     }
 }

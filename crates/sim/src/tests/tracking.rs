@@ -39,15 +39,17 @@ fn policy_lets_the_allowed_through_and_names_what_denied_the_rest() {
 }
 
 #[test]
-fn one_entry_serves_both_directions_and_moves_when_answered() {
+fn one_entry_serves_both_directions_and_moves_when_both_have_spoken() {
     let mut node = guarded();
     from_pod(&mut node, A, &syn("10.244.1.10", "10.244.1.11", 4000, 80));
     assert_eq!((node.half_open.len(), node.flows.len()), (1, 0));
     from_pod(&mut node, B, &syn_ack("10.244.1.11", "10.244.1.10", 80, 4000));
+    assert_eq!((node.half_open.len(), node.flows.len()), (1, 0), "who began may be anybody");
+    from_pod(&mut node, A, &ack("10.244.1.10", "10.244.1.11", 4000, 80));
     assert_eq!((node.half_open.len(), node.flows.len()), (0, 1));
     let flow = node.flows.values().next().expect("the flow");
     assert_eq!(flow.flags & (ANSWERED | LOW_STARTED), ANSWERED | LOW_STARTED);
-    assert_eq!(flow.packets, [1, 1]);
+    assert_eq!(flow.packets, [2, 1]);
     assert_eq!(flow.identity, [ID_A, ID_B]);
 }
 

@@ -6,7 +6,7 @@ use abi::service::EXTERNAL_ALLOWED;
 use super::*;
 
 /// The ICMP error "too big" about a frame, from `from` to the sender that the frame names.
-fn too_big(from: &str, about: &[u8], source_mac: u8) -> Vec<u8> {
+pub(super) fn too_big(from: &str, about: &[u8], source_mac: u8) -> Vec<u8> {
     let to = std::net::Ipv4Addr::new(about[26], about[27], about[28], about[29]).to_string();
     let mut frame = crate::frame::build(&Spec { source_mac: mac(source_mac), ..spec(from, &to, 1, 0, 0, 3) });
     frame[35] = 4;
@@ -132,6 +132,7 @@ fn an_option_ends_no_connection_and_a_port_may_come_again() {
     };
     sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 4000, PORT));
     assert_eq!(answers(&mut node, tcp::SYN | tcp::ACK), format!("{NODE}:{PORT}"));
+    sent(&mut node, Program::NetdevIngress, ETH0, &ack(CLIENT, NODE, 4000, PORT));
     // Somebody forges what the client's next connection would begin with, or the middle of one.
     for flags in [tcp::SYN, tcp::ACK] {
         let forged = direct_frame(&spec(CLIENT, LOCAL, 6, 4000, 8080, flags));
@@ -143,6 +144,7 @@ fn an_option_ends_no_connection_and_a_port_may_come_again() {
     for _ in 0..2 {
         raw(&mut node, Program::NetdevIngress, ETH0, direct_frame(&syn(CLIENT, LOCAL, 4000, 8080)));
         assert_eq!(answers(&mut node, tcp::SYN | tcp::ACK), format!("{VIP}:80"));
+        sent(&mut node, Program::NetdevIngress, ETH0, &ack(CLIENT, LOCAL, 4000, 8080));
         node.now += 100_000_000_000;
         assert_eq!(answers(&mut node, tcp::RST), format!("{VIP}:80"));
     }
