@@ -1,6 +1,6 @@
 //! Conversations over the two nodes, held against what the objects say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use abi::{Addr, DropReason};
@@ -75,6 +75,8 @@ pub struct Run {
     reached: HashMap<(SocketAddr, u8, SocketAddr), Vec<SocketAddr>>,
     /// Clients bound to a backend, since when.
     bound: HashMap<Binding, (SocketAddr, u64)>,
+    /// Those that were bound before their service changed: another policy may be long in coming.
+    loose: HashSet<Binding>,
     next: u32,
 }
 
@@ -106,6 +108,7 @@ impl Run {
             remains: HashMap::new(),
             reached: HashMap::new(),
             bound: HashMap::new(),
+            loose: HashSet::new(),
             next: 0,
         };
         run.settle();
@@ -130,6 +133,7 @@ impl Run {
                 self.cluster.balancers.iter_mut().for_each(|one| one.set_service(service.clone()));
                 let name = service.name.clone();
                 self.objects.services.insert(service.name.clone(), service);
+                self.loose.extend(self.bound.keys().filter(|key| key.2.0 == name).cloned());
                 self.settle();
                 self.forget_uncertain(&name);
                 Ok(())
@@ -464,8 +468,9 @@ impl Run {
 
     /// Whether a client may be led to a backend.
     fn may_lead(&self, question: &Question, led: &Led, backend: SocketAddr) -> bool {
+        let loose = || binding(question, led).is_some_and(|key| self.loose.contains(&key));
         led.backends.contains(&backend)
-            || (led.leaving.contains(&backend) && self.bound_to(question, led) == Some(backend))
+            || (self.bound_to(question, led) == Some(backend) && (led.leaving.contains(&backend) || loose()))
     }
 
     /// The backend that a client is bound to.
