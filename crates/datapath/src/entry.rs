@@ -283,6 +283,7 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     } else if is_about_service(env, &work.packet) {
         work.inside = 1;
         env.part(Part::ComeBack, work)?;
+        work.inside = 0;
     }
     if service::closed(env, &work.packet) {
         return Err(DropReason::NoBackend);

@@ -47,10 +47,12 @@ pub fn find<E: Env>(env: &E, key: &NatKey) -> Option<NatRef> {
     }
 }
 
-/// Whether the entry stands for the packet's connection, and not for an earlier one that has ended.
+/// Whether the entry stands for the packet's connection, and not for an earlier one that has ended. The end of a direct
+/// one is only seen from the client's side.
 #[inline(always)]
 pub fn lives(entry: &NatValue, packet: &Packet, now: u64) -> bool {
-    entry.expires >= now && !(packet.is_syn() && entry.flags & ENDED != 0)
+    let ended = if entry.flags & DIRECT != 0 { ENDED | CLOSED } else { ENDED };
+    entry.expires >= now && !(packet.is_syn() && entry.flags & ended != 0)
 }
 
 /// Takes the entry of `work.nat_key` as the packet's, and follows its state; renews it where that is due.

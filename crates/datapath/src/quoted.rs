@@ -24,11 +24,13 @@ pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
         return Ok(());
     }
     key(inner, OUT, nat_key);
-    // From the server's side the client's packet is quoted, from the client's side the server's answer.
+    // From the server's side the client's packet is quoted, from the client's side the server's answer. A pod is taken for
+    // the client here; as the server it is known by its flow, and comes by again.
     let mut wanted = nat_key.mirrored();
-    wanted.direction = BACK;
+    wanted.direction = if *inside != 0 { OUT } else { BACK };
     let entry = match find(env, &wanted) {
         Some(entry) => entry,
+        None if wanted.direction == OUT => return Ok(()),
         None => {
             wanted.direction = OUT;
             match find(env, &wanted) {

@@ -313,13 +313,10 @@ pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
 #[inline(always)]
 fn still_served<E: Env>(env: &E, entry: &mut NatValue, work: &Work) -> bool {
     let now = env.services_epoch();
-    if entry.epoch == now {
+    if entry.epoch == now || (work.packet.protocol == protocol::TCP && !work.packet.is_syn()) {
         return true;
     }
     entry.epoch = now;
-    if work.packet.protocol == protocol::TCP && !work.packet.is_syn() {
-        return true;
-    }
     let backend = Backend { addr: entry.destination, port: entry.destination_port, _pad: 0 };
     env.member(&member(&backend, entry.service, work.packet.protocol)) != 0
 }

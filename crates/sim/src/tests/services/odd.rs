@@ -311,3 +311,44 @@ fn an_address_that_becomes_a_services_is_no_longer_masqueraded() {
     let out = sent(&mut node, Program::PodEgress, B, &syn_ack(LOCAL, "10.244.1.10", 8080, 40_000));
     went_as(&out, Action::Pod, &format!("{vip}:80"), "10.244.1.10:40000");
 }
+
+#[test]
+fn a_server_pod_may_complain_whatever_it_may_open() {
+    let mut node = balancing(false);
+    serve(&mut node, &[LOCAL]);
+    // Everybody may come, but it may go nowhere.
+    allow(&mut node, 2, 0, abi::tables::INGRESS, 0, 0);
+    let pod = abi::PodFacts { policy: 2, ..node.pods[&B] };
+    node.attach(B, pod);
+    let asked = sent(&mut node, Program::NetdevIngress, ETH0, &syn(CLIENT, NODE, 4000, PORT));
+    let out = raw(&mut node, Program::PodEgress, B, too_big(LOCAL, &asked.frame, 0x0b));
+    assert_eq!(went(&out), Action::Neighbour);
+    assert_eq!(out.frame[26..30], [172, 31, 0, 11]);
+    assert_eq!(quote(&out), strings(CLIENT, &format!("{CLIENT}:4000"), &format!("{NODE}:{PORT}")));
+}
+
+#[test]
+fn a_port_used_again_after_a_direct_connection_finds_no_backend_that_is_gone() {
+    for farewell in [tcp::FIN | tcp::ACK, tcp::ACK] {
+        let mut node = balancing(false);
+        node.config.features |= config::DSR;
+        serve(&mut node, &[REMOTE]);
+        node.frontends.get_mut(&frontend_key(WILDCARD_V4, PORT)).expect("NodePort").flags |= DSR;
+        for flags in [tcp::SYN, tcp::ACK] {
+            let packet = spec(CLIENT, NODE, 6, 40_000, PORT, flags);
+            sent(&mut node, Program::NetdevIngress, ETH0, &packet);
+        }
+        node.members.clear();
+        serve(&mut node, &["172.31.0.12"]);
+        node.frontends.get_mut(&frontend_key(WILDCARD_V4, PORT)).expect("NodePort").flags |= DSR;
+        node.services_epoch += 1;
+        for (flags, backend) in [(farewell, REMOTE), (tcp::SYN, "172.31.0.12")] {
+            let packet = spec(CLIENT, NODE, 6, 40_000, PORT, flags);
+            let out = sent(&mut node, Program::NetdevIngress, ETH0, &packet);
+            assert_eq!(
+                std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&out.frame[30..34]).expect("four")).to_string(),
+                backend
+            );
+        }
+    }
+}
