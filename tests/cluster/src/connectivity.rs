@@ -70,7 +70,7 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
 /// Waits until every pod of the test namespace is Ready.
 pub(crate) fn wait_for_pods(cluster: &Cluster) -> Result<()> {
     cluster
-        .kubectl(&["wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s"])
+        .kubectl(&["wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=120s"])
         .map(drop)
 }
 

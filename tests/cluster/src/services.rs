@@ -3,8 +3,9 @@
 mod roll;
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Routing, finished, probe, socket};
@@ -25,6 +26,8 @@ const DIRECT: u16 = 30_083;
 /// The pods behind the services: one on each node.
 const BACKENDS: [&str; 2] = ["web-1", "web-2"];
 const CLIENT: &str = "web-client";
+/// How long the controller-manager may take to tell of new endpoints.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// An attempt's end that is no answer.
 const REFUSED: &str = "refused";
 const SILENT: &str = "timeout";
@@ -103,6 +106,25 @@ fn cluster_ips(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
     Ok(cluster.kubectl(&args)?.split_whitespace().map(str::to_owned).collect())
 }
 
+/// Waits until the API knows `count` ready endpoints of the service, which is the controller-manager's work.
+fn wait_for_slices(cluster: &Cluster, name: &str, count: usize) -> Result<()> {
+    let label = format!("kubernetes.io/service-name={name}");
+    let ready =
+        "jsonpath={.items[?(@.addressType=='IPv4')].endpoints[?(@.conditions.ready==true)].addresses[0]}";
+    let start = Instant::now();
+    loop {
+        let seen = cluster.kubectl(&["get", "endpointslices", "-n", NAMESPACE, "-l", &label, "-o", ready])?;
+        if seen.split_whitespace().count() == count {
+            return Ok(());
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "service {name} has the endpoints [{seen}] after {PATIENCE:?}, not {count}"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Who answered, and who the answerer believes to have asked; or how the attempt ended.
 fn ask(cluster: &Cluster, from: From, how: &str, to: &str) -> Result<(String, String)> {
     let tool = probe();
@@ -125,6 +147,13 @@ pub(crate) fn run(cluster: &Cluster, routing: Routing, report: &mut Report) -> R
     report.title("Services without kube-proxy");
     cluster.apply(&objects())?;
     wait_for_pods(cluster)?;
+    for (name, count) in
+        [("web", BACKENDS.len()), ("web-local", 1), ("web-direct", 1), ("web-sticky", BACKENDS.len())]
+    {
+        wait_for_slices(cluster, name, count)?;
+    }
+    // The agents hear of it at the same time.
+    std::thread::sleep(Duration::from_secs(1));
     report.show(&cluster.kubectl(&["get", "services", "-n", NAMESPACE, "-o", "wide"])?);
     cluster.lab(&["exec", "world", "ip", "route", "replace", EXTERNAL, "via", "172.31.0.11"])?;
     reach(cluster, report)?;
@@ -265,7 +294,7 @@ fn killed(cluster: &Cluster, report: &mut Report) -> Result<()> {
         let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
         report.check("agents killed", &format!("{who}, failed of {attempts} connections"), "0", &failed);
     }
-    cluster.kubectl(&["rollout", "status", "-n", "kube-system", "daemonset/cilium", "--timeout=60s"])?;
+    cluster.kubectl(&["rollout", "status", "-n", "kube-system", "daemonset/cilium", "--timeout=120s"])?;
     report.flush();
     Ok(())
 }
@@ -286,7 +315,7 @@ fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
         .context("starting tcpdump")?;
     // The capture opens a moment after its process; a packet too early is only not seen.
     for _ in 0..10 {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         ask(cluster, From::Pod, "connect", &socket(&service, 8000))?;
     }
     let (_, seen) = finished(child)?;

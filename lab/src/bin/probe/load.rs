@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::client;
@@ -85,6 +85,9 @@ struct Flood {
     outcomes: BTreeMap<String, u64>,
     /// Each time the outcome differed from the one before.
     changes: Vec<ChangedAt>,
+    /// SYN and SYN-ACK packets that the sockets of this network namespace had to send again meanwhile (`TcpExtTCPSynRetrans`).
+    /// Unlike the time that an attempt took, it tells a lost packet from a busy processor.
+    syn_retransmits: u64,
 }
 
 #[derive(Serialize)]
@@ -98,6 +101,7 @@ struct ChangedAt {
 pub(crate) fn flood(load: &crate::Load) -> Result<bool> {
     let (limit, interval) = (Duration::from_millis(load.timeout), Duration::from_millis(load.interval));
     let (start, mut account) = (Instant::now(), Flood::default());
+    let before = syn_retransmits()?;
     let mut last = String::new();
     while start.elapsed() < Duration::from_secs_f64(load.seconds) {
         let at_us = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
@@ -110,6 +114,18 @@ pub(crate) fn flood(load: &crate::Load) -> Result<bool> {
         }
         thread::sleep(interval);
     }
+    account.syn_retransmits = syn_retransmits()?.saturating_sub(before);
     println!("{}", serde_json::to_string(&account)?);
     Ok(true)
+}
+
+/// The counter `TCPSynRetrans` of `/proc/net/netstat`: a line of names, a line of values.
+fn syn_retransmits() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/net/netstat").context("reading /proc/net/netstat")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let pair =
+        names.split_whitespace().zip(values.split_whitespace()).find(|(name, _)| *name == "TCPSynRetrans");
+    let (_, value) = pair.context("/proc/net/netstat has no TCPSynRetrans")?;
+    value.parse().context("TCPSynRetrans in /proc/net/netstat")
 }

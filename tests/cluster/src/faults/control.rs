@@ -155,6 +155,11 @@ fn api_server_away(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
         "policy in force {:.1} s after the API server was started",
         start.elapsed().as_secs_f64()
     ));
+    // These wait up to a minute between two tries: what comes next is not to wait for their pods and EndpointSlices.
+    for name in ["kube-controller-manager", "kube-scheduler"] {
+        service(&["kill", "cp", name])?;
+        service(&["start", "cp", name])?;
+    }
     report.flush();
     Ok(())
 }

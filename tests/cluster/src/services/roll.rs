@@ -90,5 +90,5 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
 }
 
 fn rolled(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl(&["rollout", "status", "-n", NAMESPACE, "deployment/rolled", "--timeout=60s"]).map(drop)
+    cluster.kubectl(&["rollout", "status", "-n", NAMESPACE, "deployment/rolled", "--timeout=120s"]).map(drop)
 }
