@@ -4,6 +4,7 @@ mod bpf;
 mod cni;
 mod devices;
 mod endpoints;
+mod explain;
 mod kube_proxy;
 mod lb;
 mod monitor;
@@ -118,6 +119,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::POLICY, get(policy::get))
         .route(paths::POLICY_SELECTORS, get(policy::selectors))
         .route(paths::POLICY_TRACE, post(trace::answer))
+        .route(paths::POLICY_EXPLAIN, post(explain::answer))
         .route(paths::IPS, get(endpoints::ips))
         .route(paths::NODES, get(endpoints::nodes))
         .route(paths::KUBE_PROXY, get(kube_proxy::list).delete(kube_proxy::clean))

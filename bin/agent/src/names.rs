@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent_core::{PodKey, State};
 use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy};
-use types::Labels;
+use types::{Labels, PolicyKind, PolicyOrigin};
 
 use crate::devices::Devices;
 
@@ -117,7 +117,7 @@ impl Lookups for Names<'_> {
                 kind: origin.kind.name().to_owned(),
                 namespace: origin.namespace.clone(),
                 name: origin.name.clone(),
-                labels: Vec::new(),
+                labels: rule_labels(origin),
                 revision,
             };
             if !policies.contains(&policy) {
@@ -126,4 +126,19 @@ impl Lookups for Names<'_> {
         }
         Some(policies.into())
     }
+}
+
+/// The labels that rules of a policy carry, by which Cilium's tools know them.
+fn rule_labels(origin: &PolicyOrigin) -> Vec<String> {
+    let label = |key: &str, value: &str| format!("k8s:io.cilium.k8s.policy.{key}={value}");
+    let kind = origin.kind.name();
+    let mut labels = match origin.kind {
+        PolicyKind::Builtin => return Vec::new(),
+        _ => vec![label("derived-from", kind), label("name", &origin.name)],
+    };
+    if !origin.namespace.is_empty() {
+        labels.push(label("namespace", &origin.namespace));
+    }
+    labels.push(label("uid", &origin.uid));
+    labels
 }

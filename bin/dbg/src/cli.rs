@@ -216,10 +216,28 @@ pub(crate) enum PolicyCommand {
     /// What would happen to a packet, by the datapath's own code over a copy of the live tables; exits with 1 if it
     /// would be denied
     Trace(TraceArgs),
+    /// Which rules let a recorded flow pass or dropped it, and which policies close the direction
+    Explain(ExplainArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Flows as JSON, one a line, as `hubble observe -o json` prints them; - = standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) flow: std::path::PathBuf,
+    /// Also the rules that do not match
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) format: Output,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TraceArgs {
+    /// Sender, receiver and port instead of the options: NAMESPACE/NAME of a pod, an address, or the number of an endpoint;
+    /// 80, 80/tcp, 53/udp, 8/icmp
+    #[arg(value_names = ["FROM", "TO", "PORT"], num_args = 3, conflicts_with_all = ["SourceArgs", "DestinationArgs", "dport"])]
+    pub(crate) packet: Vec<String>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -241,7 +259,7 @@ pub(crate) struct TraceArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct SourceArgs {
     /// Sender: number of an endpoint of this node
     #[arg(long)]
@@ -261,7 +279,7 @@ pub(crate) struct SourceArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct DestinationArgs {
     /// Receiver: number of an endpoint of this node
     #[arg(long)]

@@ -5,6 +5,7 @@
 mod bpf;
 mod cli;
 mod endpoint;
+mod explain;
 mod identity;
 mod jsonpath;
 mod kube_proxy;
@@ -45,6 +46,7 @@ fn run(client: &Client, command: &Command) -> Result<ExitCode> {
         Command::Status(args) => return status::run(client, args),
         Command::Monitor(args) => return monitor::run(client, args),
         Command::Policy(cli::PolicyCommand::Trace(args)) => return trace::run(client, args),
+        Command::Policy(cli::PolicyCommand::Explain(args)) => explain::run(client, args)?,
         Command::Policy(command) => policy::run(client, command)?,
         Command::Endpoint(command) => endpoint::run(client, command)?,
         Command::Identity(command) => identity::run(client, command)?,

@@ -20,7 +20,7 @@ pub(crate) fn run(client: &Client, command: &PolicyCommand) -> Result<String> {
             let selectors: Vec<Selector> = client.get(paths::POLICY_SELECTORS)?;
             render(format.output.as_ref(), &selectors, |selectors| list(selectors, *verbose))
         }
-        PolicyCommand::Trace(_) => bail!("a trace has an exit code of its own and is not handled here"),
+        PolicyCommand::Trace(_) | PolicyCommand::Explain(_) => bail!("traces and flows are not handled here"),
     }
 }
 

@@ -1,34 +1,30 @@
 //! `policy trace`.
 
 use crate::bpf::{policy_name, protocol};
-use crate::cli::TraceArgs;
+use crate::cli::{Cli, TraceArgs};
 use crate::output::render;
 use anyhow::{Context, Result, bail};
 use api::policy::{Decision, Party, Trace, TraceEnd, TraceRequest};
 use api::{Client, paths};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Exits with 1 if the packet would be denied.
 pub(crate) fn run(client: &Client, args: &TraceArgs) -> Result<ExitCode> {
-    let (from, to) = (&args.source, &args.destination);
-    let (protocol, port) = parse_dport(&args.dport)?;
+    let (source, destination, dport) = match args.packet.as_slice() {
+        [from, to, port] => (short(from)?, short(to)?, port),
+        _ => {
+            let (source, destination) = parties(args)?;
+            (source, destination, &args.dport)
+        }
+    };
+    let (protocol, port) = parse_dport(dport)?;
     let request = TraceRequest {
-        source: party(
-            from.src_endpoint,
-            from.src_k8s_pod.as_deref(),
-            from.src_ip,
-            from.src_identity,
-            &from.src_labels,
-        )?,
-        destination: party(
-            to.dst_endpoint,
-            to.dst_k8s_pod.as_deref(),
-            to.dst_ip,
-            to.dst_identity,
-            &to.dst_labels,
-        )?,
+        source,
+        destination,
         protocol,
         port,
         source_port: args.sport,
@@ -40,23 +36,62 @@ pub(crate) fn run(client: &Client, args: &TraceArgs) -> Result<ExitCode> {
     Ok(if trace.verdict == "DENIED" { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// clap has seen to it that exactly one is given.
+/// The two ends as the options name them.
+fn parties(args: &TraceArgs) -> Result<(Party, Party)> {
+    let (from, to) = (&args.source, &args.destination);
+    let source = party(
+        from.src_endpoint,
+        from.src_k8s_pod.as_deref(),
+        from.src_ip,
+        from.src_identity,
+        &from.src_labels,
+    )?
+    .unwrap_or_else(|| misused("nobody sends: write FROM TO PORT, or one of the --src options"));
+    let destination =
+        party(to.dst_endpoint, to.dst_k8s_pod.as_deref(), to.dst_ip, to.dst_identity, &to.dst_labels)?
+            .unwrap_or_else(|| {
+                misused("nobody is addressed: write FROM TO PORT, or one of the --dst options")
+            });
+    Ok((source, destination))
+}
+
+/// Ends as clap does where something is missing.
+fn misused(text: &str) -> ! {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+}
+
+/// `default/web-0` or `default:web-0`, `10.0.0.1`, `77`.
+fn short(text: &str) -> Result<Party> {
+    if let Ok(id) = text.parse() {
+        return Ok(Party::Endpoint(id));
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Party::Address(address));
+    }
+    let (namespace, name) = text.split_once('/').or_else(|| text.split_once(':')).with_context(|| {
+        format!("`{text}` names no end: write NAMESPACE/NAME, an address or the number of an endpoint")
+    })?;
+    Ok(Party::Pod { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+/// clap has seen to it that at most one is given.
 fn party(
     endpoint: Option<u16>,
     pod: Option<&str>,
     ip: Option<IpAddr>,
     identity: Option<u32>,
     labels: &[String],
-) -> Result<Party> {
+) -> Result<Option<Party>> {
     if let Some(pod) = pod {
         let (namespace, name) = pod
             .split_once(':')
             .or_else(|| pod.split_once('/'))
             .with_context(|| format!("`{pod}` names no pod: write NAMESPACE:NAME"))?;
-        return Ok(Party::Pod { namespace: namespace.to_owned(), name: name.to_owned() });
+        return Ok(Some(Party::Pod { namespace: namespace.to_owned(), name: name.to_owned() }));
     }
     let others = [endpoint.map(Party::Endpoint), ip.map(Party::Address), identity.map(Party::Identity)];
-    Ok(others.into_iter().flatten().next().unwrap_or_else(|| Party::Labels(labels.to_vec())))
+    let labels = (!labels.is_empty()).then(|| Party::Labels(labels.to_vec()));
+    Ok(others.into_iter().flatten().next().or(labels))
 }
 
 /// `80`, `80/tcp`, `8/icmp`, `0/any`: number of the protocol and port. A port without a protocol is TCP's.
@@ -170,8 +205,13 @@ mod tests {
             assert!(parse_dport(bad).is_err(), "{bad} was understood");
         }
         let pod = Party::Pod { namespace: "default".into(), name: "web-0".into() };
-        assert_eq!(party(None, Some("default:web-0"), None, None, &[]).expect("pod"), pod);
-        assert_eq!(party(None, None, None, Some(2), &[]).expect("identity"), Party::Identity(2));
+        assert_eq!(party(None, Some("default:web-0"), None, None, &[]).expect("pod"), Some(pod.clone()));
+        assert_eq!(party(None, None, None, Some(2), &[]).expect("identity"), Some(Party::Identity(2)));
+        assert_eq!(party(None, None, None, None, &[]).expect("nothing"), None);
+        assert_eq!(short("default/web-0").expect("pod"), pod);
+        assert_eq!(short("77").expect("endpoint"), Party::Endpoint(77));
+        assert!(matches!(short("fd00::1"), Ok(Party::Address(_))));
+        assert!(short("web-0").is_err());
         assert!(party(None, Some("web-0"), None, None, &[]).is_err());
     }
 

@@ -186,6 +186,10 @@ fn a_trace_asks_for_both_ends() {
     assert!(stdout(&output).ends_with("Final verdict: DENIED (Policy denied)\n"), "{}", stdout(&output));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(run(&socket, &args[..4]).status.code(), Some(2), "no receiver: told how to call it");
+    let short = ["policy", "trace", "default/client", "78", "80"];
+    assert_eq!(stdout(&run(&socket, &short)), stdout(&output));
+    assert_eq!(run(&socket, &short[..4]).status.code(), Some(2), "no port");
+    assert_eq!(run(&socket, &[&short[..], &args[2..4]].concat()).status.code(), Some(2), "two senders");
 }
 
 #[test]

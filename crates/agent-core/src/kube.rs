@@ -46,7 +46,16 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
 /// A namespace.
 pub fn namespace(namespace: core::Namespace) -> Option<Namespace> {
     let labels = namespace.metadata.labels.clone().unwrap_or_default();
-    Some(Namespace { name: key(&namespace.metadata).name, labels })
+    let name = key(&namespace.metadata).name;
+    // What is neither yes nor no enforces, and is told.
+    let (audit, refused) = match kube_api::audit_asked(namespace.metadata.annotations.as_ref()) {
+        Ok(audit) => (audit, None),
+        Err(error) => {
+            let place = format!("Namespace {name}: metadata.annotations.{}", kube_api::AUDIT_MODE);
+            (false, Some(format!("{place}: {error}; until then policy is enforced")))
+        }
+    };
+    Some(Namespace { name, labels, audit, refused })
 }
 
 /// A node of the cluster.

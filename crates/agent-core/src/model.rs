@@ -68,6 +68,10 @@ pub struct Namespace {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// No policy drops packets of its pods: what would have been dropped is reported.
+    pub audit: bool,
+    /// Its annotation says neither that nor the contrary.
+    pub refused: Option<String>,
 }
 
 /// A node of the cluster, this one too.

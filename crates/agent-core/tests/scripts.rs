@@ -297,8 +297,9 @@ impl World {
         let rows = self.state.pod_rows().rows().iter().map(|(ifindex, row)| {
             let f = &row.facts;
             let deny = (f.deny_cookie_ingress != 0, f.deny_cookie_egress != 0);
+            let audit = if f.flags & abi::tables::POD_AUDIT != 0 { " audit" } else { "" };
             format!(
-                "{ifindex} endpoint {} identity {} {} deny cookies {deny:?}",
+                "{ifindex} endpoint {} identity {} {} deny cookies {deny:?}{audit}",
                 f.endpoint, f.identity, f.v4
             )
         });
@@ -319,8 +320,9 @@ impl World {
                     (protocol, 24) => format!(" proto {protocol} port {}", key.l4.port),
                     (protocol, bits) => format!(" proto {protocol} port {}/{bits}", key.l4.port),
                 };
+                let audit = if entry.flags & abi::tables::POLICY_AUDITED != 0 { " (audit)" } else { "" };
                 lines.push(format!(
-                    "{} {} {}{l4} {deny}{open}",
+                    "{} {} {}{l4} {deny}{open}{audit}",
                     endpoint.spec.pod, key.direction, key.identity
                 ));
             }

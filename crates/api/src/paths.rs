@@ -37,6 +37,8 @@ pub const POLICY: &str = "/v1/policy";
 pub const POLICY_SELECTORS: &str = "/v1/policy/selectors";
 /// POST [`crate::policy::TraceRequest`] → [`crate::policy::Trace`].
 pub const POLICY_TRACE: &str = "/v1/policy/trace";
+/// POST a flow as JSON, as `hubble observe -o json` prints it → [`crate::policy::Explanation`].
+pub const POLICY_EXPLAIN: &str = "/v1/policy/explain";
 /// GET → `Vec<`[`crate::node::IpEntry`]`>`.
 pub const IPS: &str = "/v1/ip";
 /// GET → `Vec<`[`crate::node::Node`]`>`.

@@ -1,4 +1,4 @@
-//! `policy get`, `policy selectors`, `policy trace`.
+//! `policy get`, `policy selectors`, `policy trace`, `policy explain`.
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -93,6 +93,88 @@ model! {
         /// Policy decisions on the way in the order they were made, for ends that are pods of this node.
         pub decisions: Vec<Decision>,
         /// What another node has yet to decide, or has decided before; empty if the whole way is this node's.
+        pub elsewhere: String,
+    }
+}
+
+model! {
+    /// A rule of a policy.
+    pub struct RuleRef in "camelCase" {
+        /// As in [`PolicyRef::kind`]; `Builtin` for what no user wrote.
+        pub kind: String,
+        /// Empty for cluster-wide ones.
+        pub namespace: String,
+        /// Name of the object.
+        pub name: String,
+        /// Where the rule stands in the object: `spec.ingress[0]`; empty if it is not known.
+        pub place: String,
+    }
+
+    /// A rule that selects the endpoint, and how it stands to the packet.
+    pub struct RuleStep in "camelCase" {
+        /// The rule.
+        pub rule: RuleRef,
+        /// `allow`, `deny` or `pass`.
+        pub verdict: String,
+        /// `admin`, `normal` or `baseline`.
+        pub tier: String,
+        /// Lower goes first within a tier.
+        pub priority: u32,
+        /// It is a dry run.
+        pub audit: bool,
+        /// A peer of it fits.
+        pub peer_matches: bool,
+        /// A port of it fits.
+        pub port_matches: bool,
+    }
+
+    /// What the policy of one end says to a connection.
+    pub struct ExplainedSide in "camelCase" {
+        /// `egress` (at the client) or `ingress` (at the server).
+        pub direction: String,
+        /// Endpoint of this node.
+        pub endpoint: u16,
+        /// Its pod, `namespace/name`.
+        pub pod: String,
+        /// Identity of the other end.
+        pub peer: u32,
+        /// Labels of that identity.
+        pub peer_labels: Vec<String>,
+        /// `ALLOWED`, `REDIRECTED`, `DENIED`, `AUDIT`, or `NOT ENFORCED` where nothing closes the direction.
+        pub verdict: String,
+        /// The same in words.
+        pub text: String,
+        /// The rules that decided; those that close the direction where no rule allows the connection.
+        pub because: Vec<RuleRef>,
+        /// Every rule that selects the endpoint in this direction, in the order they are asked.
+        pub rules: Vec<RuleStep>,
+    }
+
+    /// What was recorded of a flow.
+    pub struct RecordedVerdict in "camelCase" {
+        /// `FORWARDED`, `DROPPED`, `AUDIT`, …
+        pub verdict: String,
+        /// Text of the drop reason; empty if it was not dropped.
+        pub reason: String,
+        /// Policies that allowed it.
+        pub allowed_by: Vec<PolicyRef>,
+        /// Policies that denied it, or would have.
+        pub denied_by: Vec<PolicyRef>,
+    }
+
+    /// Answer to `policy explain`.
+    pub struct Explanation in "camelCase" {
+        /// The client.
+        pub source: TraceEnd,
+        /// The server.
+        pub destination: TraceEnd,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// What was recorded.
+        pub recorded: RecordedVerdict,
+        /// What the rules of today say, at each end that is a pod of this node, the client first.
+        pub sides: Vec<ExplainedSide>,
+        /// The ends whose policy another node knows; empty if there is none.
         pub elsewhere: String,
     }
 }

@@ -6,6 +6,7 @@
 //! that could fail on the content of a packet.
 #![forbid(unsafe_code)]
 
+mod connection;
 mod enrich;
 pub mod filter;
 pub mod format;
@@ -16,6 +17,7 @@ mod raw;
 mod ring;
 pub mod summary;
 
+pub use connection::{Connection, NoConnection};
 pub use enrich::enrich;
 pub use filter::{Filter, Filters};
 pub use lookups::{Endpoint, Lookups, Nobody};

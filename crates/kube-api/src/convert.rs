@@ -21,6 +21,7 @@ use types::{PolicyKind, PolicyOrigin};
 
 pub use path::{ConvertError, Problem};
 
+use crate::audit::{AUDIT_MODE, audit_asked};
 use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 
 /// Objects that hold policy.
@@ -51,6 +52,7 @@ impl ToRules for CiliumNetworkPolicy {
                 .of(origin));
         }
         cilium::rules(self, &cilium::Scope::Namespace(&origin.namespace))
+            .and_then(|rules| audited(self, rules))
             .map_err(|error| error.of(origin.clone()))
     }
 }
@@ -61,7 +63,9 @@ impl ToRules for CiliumClusterwideNetworkPolicy {
     }
 
     fn to_rules(&self) -> Result<Vec<Rule>, ConvertError> {
-        cilium::rules(self, &cilium::Scope::Cluster).map_err(|error| error.of(self.origin()))
+        cilium::rules(self, &cilium::Scope::Cluster)
+            .and_then(|rules| audited(self, rules))
+            .map_err(|error| error.of(self.origin()))
     }
 }
 
@@ -79,7 +83,9 @@ impl ToRules for NetworkPolicy {
                 .refuse(Problem::NoNamespace)
                 .of(origin));
         }
-        kubernetes::rules(self, &origin.namespace).map_err(|error| error.of(origin.clone()))
+        kubernetes::rules(self, &origin.namespace)
+            .and_then(|rules| audited(self, rules))
+            .map_err(|error| error.of(origin.clone()))
     }
 }
 
@@ -90,6 +96,16 @@ fn origin<K: Resource>(kind: PolicyKind, object: &K) -> PolicyOrigin {
         name: object.name_any(),
         uid: object.uid().unwrap_or_default(),
     }
+}
+
+/// Makes the rules a dry run if the object's annotation asks for it.
+fn audited<K: Resource>(object: &K, mut rules: Vec<Rule>) -> Result<Vec<Rule>, path::Refused> {
+    let path = path::Path::ROOT.key("metadata");
+    let path = path.key("annotations");
+    let audit = audit_asked(object.meta().annotations.as_ref())
+        .map_err(|error| path.key(AUDIT_MODE).refuse(error.into()))?;
+    rules.iter_mut().for_each(|rule| rule.audit = audit);
+    Ok(rules)
 }
 
 /// One direction of one policy: its subjects, its rules, and whether what they leave open is denied.

@@ -4,11 +4,14 @@
 //! - [`node`], [`endpoint`], [`identity`]: CiliumNode, CiliumEndpoint, CiliumIdentity
 //! - [`crds`]: the definitions of these, as the operator registers them
 //! - [`convert`]: policy objects into rules of the policy engine
+//! - [`AnyPolicy`], [`parts()`]: a policy of any kind, and what each of its entries means by itself
 //! - [`services`]: Services, EndpointSlices and host ports into the load balancer's model
+//! - [`audit_asked`]: dry runs by annotation
 //! - [`labels`]: a pod and its namespace into identity labels, [`named_ports`] into what port names mean
 //!
 //! Everything here is pure: objects in, values out. Watching and writing them is `kube-watch`'s.
 
+mod audit;
 pub mod convert;
 pub mod crds;
 pub mod endpoint;
@@ -19,18 +22,21 @@ pub mod identity;
 pub mod labels;
 pub mod node;
 pub mod object;
+mod parts;
 pub mod policies;
 pub mod ports;
 pub mod rule;
 mod schema;
 pub mod services;
 
+pub use audit::{AUDIT_MODE, BadAudit, audit_asked};
 pub use convert::{ConvertError, Problem, ToRules};
 pub use crds::{SCHEMA_VERSION, SCHEMA_VERSION_LABEL, all_crds};
 pub use endpoint::CiliumEndpoint;
 pub use identity::CiliumIdentity;
 pub use labels::{identity_labels, named_ports};
 pub use node::CiliumNode;
+pub use parts::{AnyPolicy, POLICY_KINDS, Part, is_closing, parts, rule_places};
 pub use policies::{
     CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition, PolicyStatus,
 };

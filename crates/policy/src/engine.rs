@@ -218,6 +218,11 @@ impl Engine {
         self.subjects.get(&id).map(|attached| attached.table)
     }
 
+    /// What is known of a subject.
+    pub fn subject(&self, id: SubjectId) -> Option<&SubjectInfo> {
+        self.subjects.get(&id).map(|attached| &attached.info)
+    }
+
     /// The table as it is now. Keeping it makes the next change of the table copy it first.
     pub fn table(&self, id: TableId) -> Option<Arc<PolicyTable>> {
         self.tables.get(id)

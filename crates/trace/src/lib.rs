@@ -1,8 +1,8 @@
-//! `policy trace`: what would become of a packet, by the datapath's own code over a copy of the live maps.
+//! `policy trace`: what would become of a packet, by the datapath's own code over a node in memory.
 //!
-//! [`dump`] copies the pinned maps into a [`sim::Node`]; [`prepare`] builds the packet and picks the program that it would
-//! meet first; [`trace`] runs that program, and the next one on the packet's way, and tells what they did. The copy is all
-//! that a run changes: no live map is ever written.
+//! The caller fills a [`sim::Node`], the agent with a copy of its live maps; [`prepare`] builds the packet and picks the
+//! program that it would meet first; [`trace`] runs that program, and the next one on the packet's way, and tells what they
+//! did. The node in memory is all that a run changes.
 //!
 //! Deliberately absent: names of pods and labels, and the policies behind a rule cookie (the agent knows them), and what
 //! another node or the stack of this one does with the packet.
@@ -10,14 +10,13 @@
 #![forbid(unsafe_code)]
 
 mod answer;
-mod dump;
 mod prepare;
 mod who;
 
 pub use answer::trace;
-pub use dump::{Flows, dump};
+pub use api::policy::Decision;
 pub use prepare::{Prepared, Question, TraceError, choose, prepare};
-pub use sim::{Node, RouteEntry};
+pub use sim::{Node, PolicyTable, RouteEntry};
 pub use who::{Who, identify, representative};
 
 use std::collections::BTreeMap;

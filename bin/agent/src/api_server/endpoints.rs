@@ -80,7 +80,7 @@ fn model(owner: &Owner, endpoint: &agent_core::Endpoint) -> Endpoint {
         _ => "TCP",
     };
     let ports = owner.state.pod(&spec.pod).map(|p| p.named_ports.as_slice()).unwrap_or_default();
-    let audit = if endpoint.audit { "Enabled" } else { "Disabled" };
+    let audit = if owner.state.audits(endpoint) { "Enabled" } else { "Disabled" };
     Endpoint {
         id: spec.id,
         spec: Spec { options: [("PolicyAuditMode".to_owned(), audit.to_owned())].into(), ..Spec::default() },
@@ -139,7 +139,7 @@ fn policy(owner: &Owner, endpoint: &agent_core::Endpoint) -> RealizedPolicy {
         numbers.dedup();
         numbers
     };
-    let audit = if endpoint.audit || owner.state.settings().audit { "audit-" } else { "" };
+    let audit = if owner.state.audits(endpoint) || owner.state.settings().audit { "audit-" } else { "" };
     let enabled = match (table.enforced_ingress, table.enforced_egress) {
         (false, false) => "none".to_owned(),
         (true, false) => format!("{audit}ingress"),

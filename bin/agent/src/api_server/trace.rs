@@ -1,6 +1,8 @@
 //! What would become of a packet: the datapath's own code over a copy of the live maps. The owner is only asked who is
 //! who; the maps are read beside it, and none is written.
 
+mod dump;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,11 +15,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use loader::Object;
 use netlink::Netlink;
-use trace::{Flows, Node, Question, RouteEntry, Surroundings, TraceError};
+use trace::{Node, Question, RouteEntry, Surroundings, TraceError};
 use types::Labels;
 
 use super::{Answer, Context, Refused, bpf, texts};
 use crate::owner::Owner;
+use dump::{Flows, dump};
 
 /// Prefix length of a single address in the 128-bit space.
 const WHOLE: u32 = 128;
@@ -73,7 +76,7 @@ fn run(
     mut around: Surroundings,
 ) -> Result<Trace, Refused> {
     let flows = if request.existing { Flows::With } else { Flows::Without };
-    let copied = trace::dump(&object.maps, object.config(), flows);
+    let copied = dump(&object.maps, object.config(), flows);
     let mut node = copied.context("cannot read the live maps").map_err(Refused::from)?;
     let of = (addresses(&node, source)?, addresses(&node, destination)?);
     let Some((from, to)) = trace::choose(&of.0, &of.1, request.protocol, request.ipv6) else {

@@ -170,6 +170,12 @@ impl State {
         true
     }
 
+    /// Whether policy drops nothing of this endpoint: it or its namespace is under audit. (All of the node being so is in
+    /// the programs' configuration.)
+    pub fn audits(&self, endpoint: &Endpoint) -> bool {
+        endpoint.audit || self.namespaces.get(&endpoint.spec.pod.namespace).is_some_and(|n| n.audit)
+    }
+
     fn insert(&mut self, mut endpoint: Endpoint) {
         self.sequence += 1;
         endpoint.sequence = self.sequence;
@@ -256,7 +262,8 @@ impl State {
                 named_ports.entry(port.name.clone()).or_default().insert((port.protocol, port.port));
             }
             self.set_ports(&endpoint.spec.pod, endpoint.identity, ports);
-            let info = SubjectInfo { labels: endpoint.labels.clone(), named_ports, audit: endpoint.audit };
+            let audit = self.audits(&endpoint);
+            let info = SubjectInfo { labels: endpoint.labels.clone(), named_ports, audit };
             let update = self.engine.set_subject(u64::from(id), Some(info));
             self.take(update, 0);
             for address in endpoint.spec.addresses() {

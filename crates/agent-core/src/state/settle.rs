@@ -93,7 +93,7 @@ impl State {
             mac: attachment.mac,
             host_mac: attachment.host_mac,
             endpoint: spec.id,
-            flags: if endpoint.audit { POD_AUDIT } else { 0 },
+            flags: if self.audits(endpoint) { POD_AUDIT } else { 0 },
         };
         let ifindex = attachment.host_ifindex;
         // A link that was made anew has another index.

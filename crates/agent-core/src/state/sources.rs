@@ -31,6 +31,8 @@ impl State {
 
     pub(super) fn change_namespaces(&mut self, change: Change<Namespace>) {
         let touched = self.namespaces.change(change);
+        let told = touched.iter().filter_map(|name| self.namespaces.get(name)?.refused.clone());
+        self.problems.extend(told);
         let inside = self.endpoints.values().filter(|e| touched.contains(&e.spec.pod.namespace));
         self.dirty_endpoints.extend(inside.map(|e| e.spec.id));
     }

@@ -192,6 +192,9 @@ pub enum Problem {
     /// A peer that says nothing.
     #[error("a peer needs podSelector, namespaceSelector or ipBlock")]
     EmptyPeer,
+    /// A dry run that is neither asked for nor not.
+    #[error(transparent)]
+    Audit(#[from] crate::BadAudit),
     /// A direction that is none.
     #[error("{text:?} is no policy type: use Ingress or Egress")]
     PolicyType {

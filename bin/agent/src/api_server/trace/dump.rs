@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use abi::tables::POLICY_STATIC_BITS;
 use abi::{Backend, Frontend, NodeConfig};
 use loader::{MapError, Maps};
-use sim::{Node, PolicyTable};
+use trace::{Node, PolicyTable};
 
 /// Whether connections come along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flows {
+pub(super) enum Flows {
     /// No: every packet opens a new one.
     Without,
     /// All that are tracked, with their translations.
@@ -19,15 +19,15 @@ pub enum Flows {
 /// How often a copy is taken anew because somebody wrote meanwhile.
 const TRIES: usize = 3;
 
-/// Copies the maps; of the policy tables those that pods use. Routes are not in maps: the caller adds them to [`Node::routes`]; without one, a packet that leaves is
-/// handed to the node's stack.
+/// Copies the maps; of the policy tables those that pods use. Routes are not in maps: the caller adds them to
+/// [`Node::routes`]; without one, a packet that leaves is handed to the node's stack.
 ///
 /// A copy during which the generation changed is taken again, so that it rarely mixes old and new tables; like any packet
 /// it may see a change that is under way.
 ///
 /// # Errors
 /// A map cannot be read.
-pub fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
+pub(super) fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
     let mut node = copy(maps, config, flows)?;
     for _ in 1..TRIES {
         if maps.epoch.get()? == node.epoch {
