@@ -15,7 +15,7 @@ use datapath::packet::{IPV6, Packet};
 use datapath::{Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
-use crate::packet::{FURTHEST, load, parts, store};
+use crate::packet::{FURTHEST, load, parts, store, words};
 use crate::tables::{as_trie_key, prefix_key, shared_env, shared_tables, PolicyTrieKey};
 
 const PSEUDO_HEADER: u64 = 0x10;
@@ -63,7 +63,7 @@ impl Kernel {
 
     /// Address of `size` readable bytes at `offset`, if the packet has them.
     #[inline(always)]
-    fn at<const SIZE: usize>(&self, offset: u32) -> Option<usize> {
+    fn at(&self, offset: u32, size: usize) -> Option<usize> {
         let offset = offset as usize;
         if offset > FURTHEST {
             return None;
@@ -85,13 +85,13 @@ impl Kernel {
                 options(readonly, nostack, preserves_flags)
             );
         };
-        if at + SIZE > end { None } else { Some(at) }
+        if at + size > end { None } else { Some(at) }
     }
 
     /// Where a read of `SIZE` bytes at `offset` may go.
     #[inline(always)]
     fn readable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at::<SIZE>(offset) {
+        match self.at(offset, SIZE) {
             Some(at) => Ok(at),
             None => Err(DropReason::InvalidPacket),
         }
@@ -100,7 +100,7 @@ impl Kernel {
     /// Where a write of `SIZE` bytes at `offset` may go.
     #[inline(always)]
     fn writable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at::<SIZE>(offset) {
+        match self.at(offset, SIZE) {
             Some(at) => Ok(at),
             None => Err(DropReason::WriteError),
         }
@@ -200,6 +200,11 @@ impl Env for Kernel {
     fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
         let at = self.readable::<2>(offset)?;
         load!("u16", at => u16)
+    }
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
+        let Some(start) = self.at(offset, N * 4) else { return Err(DropReason::InvalidPacket) };
+        words!(start, N)
     }
     #[inline(always)]
     fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {

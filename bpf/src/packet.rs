@@ -21,6 +21,21 @@ macro_rules! load {
     }};
 }
 
+/// Words of packet bytes from an address that was checked for all of them.
+macro_rules! words {
+    ($start:ident, $count:expr) => {{
+        let mut out = [0_u32; $count];
+        let mut i = 0;
+        while i < $count {
+            let at = $start + i * 4;
+            let word: Result<u32, DropReason> = load!("u32", at => u32);
+            out[i] = word?;
+            i += 1;
+        }
+        Ok(out)
+    }};
+}
+
 /// One store of packet bytes, likewise.
 macro_rules! store {
     ($width:literal, $at:ident, $value:ident) => {{
@@ -74,4 +89,4 @@ macro_rules! parts {
     };
 }
 
-pub(crate) use {load, parts, store};
+pub(crate) use {load, parts, store, words};

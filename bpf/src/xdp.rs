@@ -14,7 +14,7 @@ use datapath::{Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Ta
 
 use crate::kernel::FibParams;
 use crate::maps::*;
-use crate::packet::{FURTHEST, load, parts, store};
+use crate::packet::{FURTHEST, load, parts, store, words};
 use crate::tables::{PolicyTrieKey, as_trie_key, prefix_key, shared_env, shared_tables};
 
 const AF_INET: u8 = 2;
@@ -29,7 +29,7 @@ pub struct Early {
 impl Early {
     /// Address of `size` readable bytes at `offset`, if the packet has them; as for buffers.
     #[inline(always)]
-    fn at<const SIZE: usize>(&self, offset: u32) -> Option<usize> {
+    fn at(&self, offset: u32, size: usize) -> Option<usize> {
         let offset = offset as usize;
         if offset > FURTHEST {
             return None;
@@ -49,12 +49,12 @@ impl Early {
                 options(readonly, nostack, preserves_flags)
             );
         };
-        if at + SIZE > end { None } else { Some(at) }
+        if at + size > end { None } else { Some(at) }
     }
 
     #[inline(always)]
     fn readable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at::<SIZE>(offset) {
+        match self.at(offset, SIZE) {
             Some(at) => Ok(at),
             None => Err(DropReason::InvalidPacket),
         }
@@ -62,7 +62,7 @@ impl Early {
 
     #[inline(always)]
     fn writable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at::<SIZE>(offset) {
+        match self.at(offset, SIZE) {
             Some(at) => Ok(at),
             None => Err(DropReason::WriteError),
         }
@@ -138,6 +138,11 @@ impl Env for Early {
     fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
         let at = self.readable::<2>(offset)?;
         load!("u16", at => u16)
+    }
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
+        let Some(start) = self.at(offset, N * 4) else { return Err(DropReason::InvalidPacket) };
+        words!(start, N)
     }
     #[inline(always)]
     fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {

@@ -19,7 +19,7 @@ use crate::{nat, neighbour, service};
 #[inline(always)]
 pub fn pod_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    let mut outcome = env.part(Part::Parse, work);
+    let mut outcome = begin(env, work);
     if outcome.is_ok() {
         outcome = match work.packet.frame {
             frame::IP => from_pod(env, work),
@@ -35,14 +35,14 @@ fn from_pod<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     fast(env, work, |env, _, _, sender| {
         sender.go == GO_POD && sender.ifindex == env.ifindex() && sent_by(env, &sender.mac)
     })?;
-    if work.settled() { Ok(()) } else { env.part(Part::FromPod, work) }
+    otherwise(env, work, Part::FromPod)
 }
 
 /// A packet arrives on a native device: TCX ingress.
 #[inline(always)]
 pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    let mut outcome = env.part(Part::Parse, work);
+    let mut outcome = begin(env, work);
     if outcome.is_ok() {
         if work.packet.frame == frame::IP {
             outcome = from_netdev(env, work);
@@ -62,7 +62,7 @@ fn from_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     fast(env, work, |_, flow, from, sender| {
         sender.go == GO_NEIGHBOUR || (sender.go == GO_STACK && flow.identity[from] != identity::HOST)
     })?;
-    if work.settled() { Ok(()) } else { env.part(Part::FromNetdev, work) }
+    otherwise(env, work, Part::FromNetdev)
 }
 
 /// A packet leaves through a native device: TCX egress. Masquerades what must be, and what backends in the node's own
@@ -79,6 +79,7 @@ pub fn netdev_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRea
         && env.part(Part::Parse, work).is_ok()
         && work.packet.frame == frame::IP
     {
+        work.nobody();
         outcome = to_netdev(env, work);
     }
     finish(env, work, outcome, true)
@@ -90,7 +91,9 @@ pub fn overlay_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropR
     work.reset();
     let mut outcome = env.part(Part::TunnelKey, work);
     if outcome.is_ok() {
-        outcome = env.part(Part::Parse, work);
+        outcome = begin(env, work);
+    } else {
+        work.nobody();
     }
     if outcome.is_ok() {
         outcome = if work.packet.frame == frame::IP {
@@ -110,7 +113,7 @@ fn from_overlay<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
             && sender.go == GO_TUNNEL
             && sender.gateway.same(&tunnel.remote)
     })?;
-    if work.settled() { Ok(()) } else { env.part(Part::FromOverlay, work) }
+    otherwise(env, work, Part::FromOverlay)
 }
 
 /// A packet of this node to the pods' network: TCX egress of `cilium_host`.
@@ -118,7 +121,7 @@ fn from_overlay<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
 pub fn host_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
     work.hop = 0;
-    let mut outcome = env.part(Part::Parse, work);
+    let mut outcome = begin(env, work);
     // Neighbour discovery of the pair itself passes.
     if outcome.is_ok() && work.packet.frame == frame::IP {
         outcome = from_host(env, work);
@@ -136,7 +139,27 @@ fn from_host<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     fast(env, work, |_, flow, from, sender| {
         unmarked && sender.go == GO_STACK && flow.identity[from] == identity::HOST
     })?;
-    if work.settled() { Ok(()) } else { env.part(Part::FromHost, work) }
+    otherwise(env, work, Part::FromHost)
+}
+
+/// Begins with a packet: reads it.
+#[inline(always)]
+fn begin<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let outcome = env.part(Part::Parse, work);
+    if outcome.is_err() || work.packet.frame != frame::IP {
+        work.nobody();
+    }
+    outcome
+}
+
+/// Takes the slow path where the fast one did not apply.
+#[inline(always)]
+fn otherwise<E: Env>(env: &mut E, work: &mut Work, slow: Part) -> Result<(), DropReason> {
+    if work.settled() {
+        return Ok(());
+    }
+    work.nobody();
+    env.part(slow, work)
 }
 
 /// Counts the outcome and reports a drop.
@@ -194,23 +217,31 @@ fn fast<E: Env>(
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
     let by_starter = work.from == starter(&flow);
     if report || env.monitor() > 1 {
-        work.sender.identity = flow.identity[from];
-        work.sender.end = flow.end[from];
-        work.receiver.identity = flow.identity[to];
-        work.receiver.end = flow.end[to];
+        remember(work, &flow, from, to);
         work.reason = if by_starter { TraceReason::Established } else { TraceReason::Reply } as u32;
         env.part(Part::Passed, work)?;
     }
     work.decision.masquerade = u32::from(by_starter && flow.flags & MASQUERADE != 0);
-    let identity = flow.identity[from];
     if !by_starter && flow.flags & SERVED != 0 {
+        remember(work, &flow, from, to);
         env.part(Part::ComeBack, work)?;
         if elsewhere(work, &flow.end[to]) {
-            work.sender.identity = identity;
             return env.part(Part::Forward, work);
         }
     }
-    send(env, work, &flow.end[to], identity)
+    let outcome = send(env, work, &flow.end[to], flow.identity[from]);
+    // What goes no further is told of.
+    if outcome.is_err() || (work.hop == 0 && work.verdict.action == Action::Stack) {
+        remember(work, &flow, from, to);
+    }
+    outcome
+}
+
+/// Whoever stands at the ends of a known flow, for those who tell of the packet.
+#[inline(always)]
+fn remember(work: &mut Work, flow: &Flow, from: usize, to: usize) {
+    work.sender = Side { identity: flow.identity[from], pod: 0, end: flow.end[from] };
+    work.receiver = Side { identity: flow.identity[to], pod: 0, end: flow.end[to] };
 }
 
 /// The slow path behind every entry point: track, report, send.

@@ -182,6 +182,8 @@ pub trait Env: Tables {
     fn u8_at(&self, offset: u32) -> Result<u8, DropReason>;
     /// Two bytes.
     fn u16_at(&self, offset: u32) -> Result<u16, DropReason>;
+    /// `N` words of four bytes, after one look at where the packet ends.
+    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason>;
     /// Four bytes.
     fn u32_at(&self, offset: u32) -> Result<u32, DropReason>;
     /// Writes one byte.

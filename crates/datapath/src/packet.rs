@@ -173,19 +173,19 @@ pub fn parse_inner<E: Env>(env: &mut E, outer: &Packet, out: &mut Packet) -> Res
 
 #[inline(always)]
 fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
-    let version = env.u8_at(at)?;
-    let header = u32::from(version & 0xf) * 4;
-    if version >> 4 != 4 || header < 20 {
+    let [start, pieces, [hops, next, ..], source, destination] = env.words::<5>(at)?.map(u32::to_ne_bytes);
+    let header = u32::from(start[0] & 0xf) * 4;
+    if start[0] >> 4 != 4 || header < 20 {
         return Err(DropReason::InvalidPacket);
     }
-    out.flags = if env.u8_at(at + 8)? <= 1 { LAST_HOP } else { 0 };
-    out.protocol = env.u8_at(at + 9)?;
-    out.source = Addr::v4(env.u32_at(at + 12)?);
-    out.destination = Addr::v4(env.u32_at(at + 16)?);
+    out.flags = if hops <= 1 { LAST_HOP } else { 0 };
+    out.protocol = next;
+    out.source = Addr::v4(u32::from_ne_bytes(source));
+    out.destination = Addr::v4(u32::from_ne_bytes(destination));
     out.l4 = at + header;
-    let fragment = u16::from_be(env.u16_at(at + 6)?);
+    let fragment = u16::from_be_bytes([pieces[2], pieces[3]]);
     if fragment & 0x3fff != 0 {
-        let id = u32::from(env.u16_at(at + 4)?);
+        let id = u32::from(u16::from_ne_bytes([pieces[0], pieces[1]]));
         return fragmented(env, out, id, fragment & 0x1fff == 0, outermost);
     }
     transport(env, out, outermost)
@@ -193,21 +193,18 @@ fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
 
 #[inline(always)]
 fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
-    if env.u8_at(at)? >> 4 != 6 {
+    let [start, length, s0, s1, s2, s3, d0, d1, d2, d3] = env.words::<10>(at)?;
+    if start.to_ne_bytes()[0] >> 4 != 6 {
         return Err(DropReason::InvalidPacket);
     }
-    out.flags = IPV6 | if env.u8_at(at + 7)? <= 1 { LAST_HOP } else { 0 };
-    let mut i = 0;
-    while i < 4 {
-        out.source.words[i] = env.u32_at(at + 8 + i as u32 * 4)?;
-        out.destination.words[i] = env.u32_at(at + 24 + i as u32 * 4)?;
-        i += 1;
-    }
+    let [_, _, mut next, hops] = length.to_ne_bytes();
+    out.flags = IPV6 | if hops <= 1 { LAST_HOP } else { 0 };
+    out.source.words = [s0, s1, s2, s3];
+    out.destination.words = [d0, d1, d2, d3];
     // An IPv4-mapped address has no place on the wire (RFC 4291 §2.5.5.2) and would meet IPv4 entries.
     if out.source.is_v4() || out.destination.is_v4() {
         return Err(DropReason::InvalidPacket);
     }
-    let mut next = env.u8_at(at + 6)?;
     let mut l4 = at + 40;
     let mut extensions = 0;
     while extensions < MAX_EXTENSIONS {
@@ -307,15 +304,17 @@ fn transport<E: Env>(env: &mut E, out: &mut Packet, outermost: bool) -> Result<(
     out.tcp = 0;
     out.icmp_type = 0;
     match out.protocol {
+        // An opening must not hide its flags in a later fragment (RFC 1858 §3).
+        protocol::TCP if outermost => {
+            let [both, _, _, flags] = env.words::<4>(out.l4).map_err(|_| DropReason::CtInvalidHeader)?;
+            out.tcp = flags.to_ne_bytes()[1];
+            set_ports(out, both);
+            Ok(())
+        }
         protocol::TCP => {
             ports(env, out)?;
-            out.tcp = match env.u8_at(out.l4 + 13) {
-                Ok(flags) => flags,
-                // An opening must not hide its flags in a later fragment (RFC 1858 §3).
-                Err(_) if outermost => return Err(DropReason::CtInvalidHeader),
-                // Absent in the eight bytes that an ICMP error quotes.
-                Err(_) => 0,
-            };
+            // Absent in the eight bytes that an ICMP error quotes.
+            out.tcp = env.u8_at(out.l4 + 13).unwrap_or(0);
             Ok(())
         }
         protocol::UDP | protocol::SCTP => ports(env, out),
@@ -328,10 +327,16 @@ fn transport<E: Env>(env: &mut E, out: &mut Packet, outermost: bool) -> Result<(
 #[inline(always)]
 fn ports<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
     // Both at once: a packet that ends here is cut in its header.
-    let both = env.u32_at(out.l4).map_err(|_| DropReason::CtInvalidHeader)?.to_ne_bytes();
+    set_ports(out, env.u32_at(out.l4).map_err(|_| DropReason::CtInvalidHeader)?);
+    Ok(())
+}
+
+/// The first word of a transport header: both ports.
+#[inline(always)]
+fn set_ports(out: &mut Packet, both: u32) {
+    let both = both.to_ne_bytes();
     out.source_port = u16::from_ne_bytes([both[0], both[1]]);
     out.destination_port = u16::from_ne_bytes([both[2], both[3]]);
-    Ok(())
 }
 
 /// An echo's identifier stands in the client's place, so that a request of the other side is another flow; other messages

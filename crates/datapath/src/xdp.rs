@@ -24,6 +24,7 @@ pub fn xdp_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReaso
     if env.part(Part::Parse, work).is_err() || !eligible(work) {
         return Ok(());
     }
+    work.nobody();
     let outcome = if work.packet.destination.same(host_address(env, &work.packet))
         && may_come_back(env, &work.packet)
     {

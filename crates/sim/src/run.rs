@@ -146,6 +146,14 @@ impl Env for World<'_> {
         let found = if offset > FURTHEST { None } else { self.bytes(offset) };
         found.map(u16::from_ne_bytes).ok_or(DropReason::InvalidPacket)
     }
+    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
+        let mut out = [0; N];
+        for (i, word) in out.iter_mut().enumerate() {
+            let found = if offset > FURTHEST { None } else { self.bytes(offset + i as u32 * 4) };
+            *word = found.map(u32::from_ne_bytes).ok_or(DropReason::InvalidPacket)?;
+        }
+        Ok(out)
+    }
     fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
         let found = if offset > FURTHEST { None } else { self.bytes(offset) };
         found.map(u32::from_ne_bytes).ok_or(DropReason::InvalidPacket)
