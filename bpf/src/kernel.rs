@@ -134,7 +134,7 @@ parts! {
     *mut __sk_buff, |skb| Kernel { ctx: TcContext::new(skb) };
     ax_parse = Parse,
     ax_tunnel_key = TunnelKey,
-    ax_parse_inner = ParseInner,
+    ax_read = Read,
     ax_receiver = Receiver,
     ax_decide = Decide,
     ax_opinion = Opinion,

@@ -90,6 +90,7 @@ impl Early {
 parts! {
     *mut xdp_md, |ctx| Early { ctx };
     axe_parse = Parse,
+    axe_read = Read,
     axe_find_service = FindService,
     axe_open = Open,
     axe_choose = Choose,

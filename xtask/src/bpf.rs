@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// `-C link-arg=--btf`: inner maps need type information. `v3`: 32-bit arithmetic and jumps, fine from kernel 5.1 on.
-const RUSTFLAGS: &str = "-C linker=bpf-linker -C debuginfo=2 -C link-arg=--btf -C target-cpu=v3";
+const RUSTFLAGS: &str = "-C linker=bpf-linker -C debuginfo=2 -C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order -C target-cpu=v3";
 const OBJECT: &str = "bpf/target/bpfel-unknown-none/release/axoneme";
 
 /// Root of the workspace.

@@ -22,22 +22,18 @@ pub const fn starter(flow: &Flow) -> u32 {
     if flow.flags & LOW_STARTED != 0 { 0 } else { 1 }
 }
 
-/// Counts the packet in its flow, follows the TCP state, and says whether the packet is worth a report.
+/// Counts the packet in its flow, follows the TCP state, and says whether the packet is worth a report. How long the flow lives
+/// on is for the caller to say.
 #[inline(always)]
 pub fn update(flow: &mut Flow, packet: &Packet, from: u32, length: u32, now: u64) -> bool {
     let side = (from & 1) as usize;
     flow.packets[side] = flow.packets[side].wrapping_add(1);
     flow.bytes[side] = flow.bytes[side].wrapping_add(u64::from(length));
-    if packet.protocol == protocol::TCP {
-        flow.tcp[side] |= packet.tcp;
-        if packet.tcp & tcp::RST != 0 {
-            flow.flags |= RESET;
-        }
-        if packet.tcp & tcp::FIN != 0 {
-            flow.flags |= if side == 0 { LOW_CLOSED } else { HIGH_CLOSED };
-        }
-    }
-    flow.expires = now + lifetime(flow, packet);
+    // Zero but under TCP. Shifts instead of branches: the verifier walks each way through this and all that follows.
+    flow.tcp[side] |= packet.tcp;
+    let bits = u32::from(packet.tcp);
+    flow.flags |= (bits & u32::from(tcp::RST)) << (RESET.trailing_zeros() - tcp::RST.trailing_zeros());
+    flow.flags |= (bits & u32::from(tcp::FIN)) << (LOW_CLOSED.trailing_zeros() + (from & 1));
     // Aggregation: a direction is reported when new TCP flags of interest appear, or after a while.
     let seconds = (now / SECOND) as u32;
     let news = packet.tcp & (tcp::SYN | tcp::FIN | tcp::RST) & !flow.tcp_reported[side];
@@ -70,11 +66,15 @@ const fn lifetime(flow: &Flow, packet: &Packet) -> u64 {
         CLOSING_LIFETIME
     } else if !settled(flow, packet) {
         HALF_OPEN_LIFETIME
-    } else if packet.protocol == protocol::TCP {
-        TCP_LIFETIME
     } else {
-        OTHER_LIFETIME
+        settled_lifetime(packet)
     }
+}
+
+/// The same for a flow in which both sides have spoken and neither has closed.
+#[inline(always)]
+pub const fn settled_lifetime(packet: &Packet) -> u64 {
+    if packet.protocol == protocol::TCP { TCP_LIFETIME } else { OTHER_LIFETIME }
 }
 
 /// Finds the flow of a packet in either table.
@@ -90,7 +90,8 @@ pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<FlowRef> {
 #[inline(always)]
 pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     // An error is addressed to whoever sent the packet it quotes.
-    if env.part(Part::ParseInner, work).is_err() || !work.inner.source.same(&work.packet.destination) {
+    work.quoted = 1;
+    if env.part(Part::Read, work).is_err() || !work.inner.source.same(&work.packet.destination) {
         return false;
     }
     // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
@@ -168,11 +169,9 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
     }
     learn(&mut flow, work.from, &work.sender, &work.receiver);
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
-    if reply {
-        flow.flags |= ANSWERED;
-    }
+    flow.flags |= u32::from(reply) * ANSWERED;
+    flow.expires = now + lifetime(&flow, &work.packet);
     if settled(&flow, &work.packet) && env.flow(Table::Answered, &work.key).is_none() {
-        flow.expires = now + lifetime(&flow, &work.packet);
         // No room for it: it stays among the half-open, where a flood may evict it, but it goes on.
         if env.put_flow(Table::Answered, &work.key, &flow).is_ok() {
             env.remove_flow(Table::HalfOpen, &work.key);
@@ -208,6 +207,7 @@ fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64, replaces: bool) -> Resu
     apply(flow, decision);
     learn(flow, *from, sender, receiver);
     update(flow, packet, *from, env.length(), now);
+    flow.expires = now + lifetime(flow, packet);
     env.put_flow(Table::HalfOpen, &work.key, &work.flow).map_err(|_| DropReason::CtInsertFailed)?;
     work.reason = TraceReason::New as u32;
     work.report = 1;
@@ -239,12 +239,7 @@ fn learn(flow: &mut Flow, from: u32, sender: &Side, receiver: &Side) {
 fn apply(flow: &mut Flow, decision: &Decision) {
     flow.cookie = decision.cookie;
     flow.flags &= !(DENIED | AUDITED | MASQUERADE);
-    if decision.audited != 0 {
-        flow.flags |= AUDITED;
-    }
-    if decision.masquerade != 0 {
-        flow.flags |= MASQUERADE;
-    }
+    flow.flags |= ((decision.audited & 1) * AUDITED) | ((decision.masquerade & 1) * MASQUERADE);
 }
 
 /// Prepares the question to policy.

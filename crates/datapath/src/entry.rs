@@ -5,7 +5,7 @@ use abi::flow::{HIGH_CLOSED, LOW_CLOSED, MASQUERADE, RESET, SERVED};
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{DropReason, End, Flow, TraceReason, config, identity, mark};
 
-use crate::conntrack::{related, starter, update};
+use crate::conntrack::{related, settled_lifetime, starter, update};
 use crate::deliver::{oversized, send};
 use crate::env::{Action, Env, Table};
 use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, L3, LAST_HOP, Packet, frame, protocol, tcp};
@@ -19,14 +19,12 @@ use crate::{nat, neighbour, service};
 #[inline(always)]
 pub fn pod_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    let mut outcome = begin(env, work);
-    if outcome.is_ok() {
-        outcome = match work.packet.frame {
-            frame::IP => from_pod(env, work),
-            frame::ARP => env.part(Part::Neighbour, work),
-            _ => Err(DropReason::UnsupportedL2),
-        };
-    }
+    let outcome = match begin(env, work) {
+        Ok(frame::IP) => from_pod(env, work),
+        Ok(frame::ARP) => env.part(Part::Neighbour, work),
+        Ok(_) => Err(DropReason::UnsupportedL2),
+        Err(reason) => Err(reason),
+    };
     finish(env, work, outcome, true)
 }
 
@@ -42,18 +40,19 @@ fn from_pod<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 #[inline(always)]
 pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    let mut outcome = begin(env, work);
-    if outcome.is_ok() {
-        if work.packet.frame == frame::IP {
-            outcome = from_netdev(env, work);
-        }
-    } else if env.local(&work.packet.destination).is_none()
-        && !service::dead_end(env, &work.packet.destination)
-    {
+    let outcome = match begin(env, work) {
+        Ok(frame::IP) => from_netdev(env, work),
+        Ok(_) => Ok(()),
         // Parts of what arrives are none of our business, so only packets for pods are refused here. Those are: the
         // stack could put fragments together and forward the whole, past the checks of its source.
-        outcome = Ok(());
-    }
+        Err(_)
+            if env.local(&work.packet.destination).is_none()
+                && !service::dead_end(env, &work.packet.destination) =>
+        {
+            Ok(())
+        }
+        Err(reason) => Err(reason),
+    };
     finish(env, work, outcome, false)
 }
 
@@ -89,19 +88,17 @@ pub fn netdev_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRea
 #[inline(always)]
 pub fn overlay_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
-    let mut outcome = env.part(Part::TunnelKey, work);
-    if outcome.is_ok() {
-        outcome = begin(env, work);
-    } else {
-        work.nobody();
-    }
-    if outcome.is_ok() {
-        outcome = if work.packet.frame == frame::IP {
-            from_overlay(env, work)
-        } else {
-            Err(DropReason::UnsupportedL3)
-        };
-    }
+    let outcome = match env.part(Part::TunnelKey, work) {
+        Ok(()) => match begin(env, work) {
+            Ok(frame::IP) => from_overlay(env, work),
+            Ok(_) => Err(DropReason::UnsupportedL3),
+            Err(reason) => Err(reason),
+        },
+        Err(reason) => {
+            work.nobody();
+            Err(reason)
+        }
+    };
     finish(env, work, outcome, false)
 }
 
@@ -121,11 +118,12 @@ fn from_overlay<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
 pub fn host_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     work.reset();
     work.hop = 0;
-    let mut outcome = begin(env, work);
-    // Neighbour discovery of the pair itself passes.
-    if outcome.is_ok() && work.packet.frame == frame::IP {
-        outcome = from_host(env, work);
-    }
+    let mut outcome = match begin(env, work) {
+        Ok(frame::IP) => from_host(env, work),
+        // Neighbour discovery of the pair itself passes.
+        Ok(_) => Ok(()),
+        Err(reason) => Err(reason),
+    };
     // It came from the stack: what does not fit the way goes nowhere else.
     if outcome.is_ok() && work.verdict.action == Action::Stack {
         outcome = Err(DropReason::Unroutable);
@@ -142,14 +140,15 @@ fn from_host<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     otherwise(env, work, Part::FromHost)
 }
 
-/// Begins with a packet: reads it.
+/// Reads the frame and says what it holds, one of [`frame`]. Whatever the fast path does not look at knows nobody at its ends.
 #[inline(always)]
-fn begin<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    let outcome = env.part(Part::Parse, work);
-    if outcome.is_err() || work.packet.frame != frame::IP {
-        work.nobody();
+fn begin<E: Env>(env: &mut E, work: &mut Work) -> Result<u8, DropReason> {
+    let read = env.part(Part::Parse, work);
+    if read.is_ok() && work.packet.frame == frame::IP {
+        return Ok(frame::IP);
     }
-    outcome
+    work.nobody();
+    read.map(|()| work.packet.frame)
 }
 
 /// Takes the slow path where the fast one did not apply.
@@ -208,40 +207,36 @@ fn fast<E: Env>(
     }
     // Indices that the verifier sees to be 0 or 1.
     let (from, to) = ((work.from & 1) as usize, ((work.from ^ 1) & 1) as usize);
+    // What came from the stack and would go there again is refused, and told of, on the slow path.
     if flow.end[to].go == GO_UNKNOWN
+        || (work.hop == 0 && flow.end[to].go == GO_STACK)
         || !genuine(env, &flow, from, &flow.end[from])
         || oversized(env, &flow.end[to])
     {
         return Ok(());
     }
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
+    flow.expires = now + settled_lifetime(&work.packet);
     let by_starter = work.from == starter(&flow);
     if report || env.monitor() > 1 {
-        remember(work, &flow, from, to);
+        work.sender.identity = flow.identity[from];
+        work.sender.end = flow.end[from];
+        work.receiver.identity = flow.identity[to];
+        work.receiver.end = flow.end[to];
         work.reason = if by_starter { TraceReason::Established } else { TraceReason::Reply } as u32;
         env.part(Part::Passed, work)?;
     }
     work.decision.masquerade = u32::from(by_starter && flow.flags & MASQUERADE != 0);
+    let identity = flow.identity[from];
     if !by_starter && flow.flags & SERVED != 0 {
-        remember(work, &flow, from, to);
         env.part(Part::ComeBack, work)?;
         if elsewhere(work, &flow.end[to]) {
+            work.nobody();
+            work.sender.identity = identity;
             return env.part(Part::Forward, work);
         }
     }
-    let outcome = send(env, work, &flow.end[to], flow.identity[from]);
-    // What goes no further is told of.
-    if outcome.is_err() || (work.hop == 0 && work.verdict.action == Action::Stack) {
-        remember(work, &flow, from, to);
-    }
-    outcome
-}
-
-/// Whoever stands at the ends of a known flow, for those who tell of the packet.
-#[inline(always)]
-fn remember(work: &mut Work, flow: &Flow, from: usize, to: usize) {
-    work.sender = Side { identity: flow.identity[from], pod: 0, end: flow.end[from] };
-    work.receiver = Side { identity: flow.identity[to], pod: 0, end: flow.end[to] };
+    send(env, work, &flow.end[to], identity)
 }
 
 /// The slow path behind every entry point: track, report, send.

@@ -4,6 +4,8 @@ use abi::maps::{FragmentKey, FragmentPorts};
 use abi::{Addr, DropReason, FlowKey};
 
 use crate::env::Env;
+use crate::parts::Part;
+use crate::work::Work;
 
 /// IP protocol numbers.
 pub mod protocol {
@@ -140,9 +142,10 @@ impl Packet {
     }
 }
 
-/// Reads the frame into `out`. Later fragments get the ports of their first.
+/// Reads the frame into `work.packet`. Packets as most are, without options or fragments, are read right here, at places
+/// known when this is compiled; all others by [`read`].
 #[inline(always)]
-pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
+pub fn parse<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let kind = match env.u16_at(ETH_TYPE) {
         Ok(kind) if env.u32_at(L3 + 36).is_ok() => kind,
         _ => {
@@ -152,40 +155,96 @@ pub fn parse<E: Env>(env: &mut E, out: &mut Packet) -> Result<(), DropReason> {
             env.u16_at(ETH_TYPE)?
         }
     };
-    out.frame = match kind {
-        TYPE_IPV4 | TYPE_IPV6 => frame::IP,
-        TYPE_ARP => frame::ARP,
-        _ => frame::OTHER,
-    };
+    let out = &mut work.packet;
     match kind {
-        TYPE_IPV4 => ipv4(env, L3, out, true),
-        TYPE_IPV6 => ipv6(env, L3, out, true),
-        _ => Ok(()),
+        TYPE_IPV4 => {
+            out.frame = frame::IP;
+            out.flags = 0;
+            let header = env.words::<5>(L3)?;
+            if header[0].to_ne_bytes()[0] == 0x45 && ipv4_head(&header, out) == 0 {
+                out.l4 = L3 + 20;
+                return transport(env, out, true);
+            }
+        }
+        TYPE_IPV6 => {
+            out.frame = frame::IP;
+            out.flags = IPV6;
+            let [start, length, s0, s1, s2, s3, d0, d1, d2, d3] = env.words::<10>(L3)?;
+            out.source.words = [s0, s1, s2, s3];
+            out.destination.words = [d0, d1, d2, d3];
+            if ipv6_head(start, length, out).is_ok() && has_ports(out.protocol) {
+                out.l4 = L3 + 40;
+                return transport(env, out, true);
+            }
+        }
+        _ => {
+            out.frame = if kind == TYPE_ARP { frame::ARP } else { frame::OTHER };
+            return Ok(());
+        }
     }
+    work.quoted = 0;
+    let outcome = env.part(Part::Read, work);
+    work.packet = work.inner;
+    work.packet.frame = frame::IP;
+    outcome
 }
 
-/// Reads the packet that an ICMP error at `outer` is about. Only addresses, protocol and ports are certain there.
+/// Reads any packet into `work.inner`: the one that the frame holds, or the one that an ICMP error in `work.packet` quotes, of
+/// which only addresses, protocol and ports are certain.
 #[inline(always)]
-pub fn parse_inner<E: Env>(env: &mut E, outer: &Packet, out: &mut Packet) -> Result<(), DropReason> {
-    let at = outer.l4 + 8;
-    if outer.is(IPV6) { ipv6(env, at, out, false) } else { ipv4(env, at, out, false) }
+pub fn read<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    let outermost = work.quoted == 0;
+    let at = if outermost { L3 } else { work.packet.l4 + 8 };
+    let out = &mut work.inner;
+    out.flags = 0;
+    out.destination = Addr::UNSPECIFIED;
+    // An error quotes its own kind.
+    if work.packet.flags & IPV6 != 0 { ipv6(env, at, out, outermost) } else { ipv4(env, at, out, outermost) }
+}
+
+/// Takes what the fixed part of an IPv4 header says; gives its fragment field without the "don't fragment" bit.
+#[inline(always)]
+fn ipv4_head(header: &[u32; 5], out: &mut Packet) -> u16 {
+    let [_, pieces, [hops, next, ..], ..] = header.map(u32::to_ne_bytes);
+    out.flags = if hops <= 1 { LAST_HOP } else { 0 };
+    out.protocol = next;
+    out.source = Addr::v4(header[3]);
+    out.destination = Addr::v4(header[4]);
+    u16::from_be_bytes([pieces[2], pieces[3]]) & 0x3fff
+}
+
+/// Takes what the first two words of an IPv6 header say, and looks at its addresses.
+#[inline(always)]
+fn ipv6_head(start: u32, length: u32, out: &mut Packet) -> Result<(), DropReason> {
+    let [_, _, next, hops] = length.to_ne_bytes();
+    out.flags = IPV6 | if hops <= 1 { LAST_HOP } else { 0 };
+    out.protocol = next;
+    // An IPv4-mapped address has no place on the wire (RFC 4291 §2.5.5.2) and would meet IPv4 entries.
+    if start.to_ne_bytes()[0] >> 4 != 6 || out.source.is_v4() || out.destination.is_v4() {
+        return Err(DropReason::InvalidPacket);
+    }
+    Ok(())
+}
+
+/// Whether a header with ports, or what stands for them, follows: no extension.
+#[inline(always)]
+const fn has_ports(next: u8) -> bool {
+    matches!(next, protocol::TCP | protocol::UDP | protocol::SCTP | protocol::ICMPV6)
 }
 
 #[inline(always)]
 fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
-    let [start, pieces, [hops, next, ..], source, destination] = env.words::<5>(at)?.map(u32::to_ne_bytes);
-    let header = u32::from(start[0] & 0xf) * 4;
-    if start[0] >> 4 != 4 || header < 20 {
+    let header = env.words::<5>(at)?;
+    let start = header[0].to_ne_bytes()[0];
+    let length = u32::from(start & 0xf) * 4;
+    if start >> 4 != 4 || length < 20 {
         return Err(DropReason::InvalidPacket);
     }
-    out.flags = if hops <= 1 { LAST_HOP } else { 0 };
-    out.protocol = next;
-    out.source = Addr::v4(u32::from_ne_bytes(source));
-    out.destination = Addr::v4(u32::from_ne_bytes(destination));
-    out.l4 = at + header;
-    let fragment = u16::from_be_bytes([pieces[2], pieces[3]]);
-    if fragment & 0x3fff != 0 {
-        let id = u32::from(u16::from_ne_bytes([pieces[0], pieces[1]]));
+    let fragment = ipv4_head(&header, out);
+    out.l4 = at + length;
+    if fragment != 0 {
+        let [a, b, ..] = header[1].to_ne_bytes();
+        let id = u32::from(u16::from_ne_bytes([a, b]));
         return fragmented(env, out, id, fragment & 0x1fff == 0, outermost);
     }
     transport(env, out, outermost)
@@ -193,18 +252,15 @@ fn ipv4<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Resu
 
 #[inline(always)]
 fn ipv6<E: Env>(env: &mut E, at: u32, out: &mut Packet, outermost: bool) -> Result<(), DropReason> {
-    let [start, length, s0, s1, s2, s3, d0, d1, d2, d3] = env.words::<10>(at)?;
-    if start.to_ne_bytes()[0] >> 4 != 6 {
-        return Err(DropReason::InvalidPacket);
+    // Word by word: the stack of a chain of functions is small.
+    let mut i = 0;
+    while i < 4 {
+        out.source.words[i] = env.u32_at(at + 8 + i as u32 * 4)?;
+        out.destination.words[i] = env.u32_at(at + 24 + i as u32 * 4)?;
+        i += 1;
     }
-    let [_, _, mut next, hops] = length.to_ne_bytes();
-    out.flags = IPV6 | if hops <= 1 { LAST_HOP } else { 0 };
-    out.source.words = [s0, s1, s2, s3];
-    out.destination.words = [d0, d1, d2, d3];
-    // An IPv4-mapped address has no place on the wire (RFC 4291 §2.5.5.2) and would meet IPv4 entries.
-    if out.source.is_v4() || out.destination.is_v4() {
-        return Err(DropReason::InvalidPacket);
-    }
+    ipv6_head(env.u32_at(at)?, env.u32_at(at + 4)?, out)?;
+    let mut next = out.protocol;
     let mut l4 = at + 40;
     let mut extensions = 0;
     while extensions < MAX_EXTENSIONS {

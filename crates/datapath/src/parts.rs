@@ -13,8 +13,8 @@ pub enum Part {
     Parse,
     /// Ask the tunnel device what it knows of the packet.
     TunnelKey,
-    /// Read the packet that an ICMP error quotes.
-    ParseInner,
+    /// Read a packet with options or fragments, or one that an ICMP error quotes.
+    Read,
     /// Ask the node's routes for the way to the receiver.
     Receiver,
     /// Policy at both ends.
@@ -83,9 +83,9 @@ pub enum Part {
 #[inline(always)]
 pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropReason> {
     match part {
-        Part::Parse => packet::parse(env, &mut work.packet),
+        Part::Parse => packet::parse(env, work),
         Part::TunnelKey => env.tunnel_key(&mut work.tunnel),
-        Part::ParseInner => packet::parse_inner(env, &work.packet, &mut work.inner),
+        Part::Read => packet::read(env, work),
         Part::Receiver => {
             crate::side::destination(env, work);
             Ok(())

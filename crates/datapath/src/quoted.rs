@@ -14,7 +14,8 @@ use crate::work::Work;
 /// answered it, whose value names the one that sent it.
 #[inline(always)]
 pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    if env.part(Part::ParseInner, work).is_err() {
+    work.quoted = 1;
+    if env.part(Part::Read, work).is_err() {
         return Ok(());
     }
     let now = env.now();

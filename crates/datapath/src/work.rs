@@ -13,8 +13,10 @@ use crate::side::Side;
 pub struct Work {
     /// The packet.
     pub packet: Packet,
-    /// The packet that an ICMP error quotes.
+    /// The packet that an ICMP error quotes, or one with options or fragments while it is read.
     pub inner: Packet,
+    /// 1: what is to be read is the packet that `packet` quotes, 0: the frame's own.
+    pub quoted: u32,
     /// Key of the packet's flow.
     pub key: FlowKey,
     /// The side of `key` that sent the packet, 0 or 1.
@@ -116,6 +118,7 @@ impl Work {
         Work {
             packet: Packet::EMPTY,
             inner: Packet::EMPTY,
+            quoted: 0,
             key: FlowKey { addr: [Addr::UNSPECIFIED; 2], port: [0; 2], protocol: 0, _pad: [0; 3] },
             from: 0,
             epoch: 0,
