@@ -1,12 +1,13 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler on the machine `cp`.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::layout::{API_PORT, Lab, POD_CIDR_V4, POD_CIDR_V6, SERVICE_CIDR_V4, SERVICE_CIDR_V6, Spec};
-use crate::machine::Handle;
+use crate::machine::{Handle, own_binary};
 use crate::report::Progress;
 use crate::run::{output, tool};
 
@@ -29,8 +30,17 @@ pub(crate) fn families(spec: &Spec, v4: impl ToString, v6: impl ToString) -> Str
 
 /// `kubectl` as the administrator, inside `cp`.
 pub(crate) fn kubectl(lab: &Lab) -> Result<Command> {
+    administrator(lab, tool("kubectl")?)
+}
+
+/// `cilium` as the administrator, inside `cp`.
+pub(crate) fn cilium(lab: &Lab) -> Result<Command> {
+    administrator(lab, own_binary("cilium")?)
+}
+
+fn administrator(lab: &Lab, program: PathBuf) -> Result<Command> {
     let cp = Handle::open(lab, "cp")?;
-    let mut command = cp.command(lab, tool("kubectl")?)?;
+    let mut command = cp.command(lab, program)?;
     command.env("KUBECONFIG", lab.kubeconfig());
     Ok(command)
 }

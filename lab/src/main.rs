@@ -67,6 +67,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// `cilium` as the administrator
+    #[command(disable_help_flag = true)]
+    Cilium {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Run a command inside a machine: n1, n2, ..., cp, world
     Exec {
         /// Machine
@@ -236,6 +243,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Kubectl { args } => {
             return Err(control_plane::kubectl(&lab)?.args(args).exec()).context("kubectl");
+        }
+        Command::Cilium { args } => {
+            return Err(control_plane::cilium(&lab)?.args(args).exec()).context("cilium");
         }
         Command::Exec { machine, command } => return exec(&lab, &machine, &command),
         Command::Image { what } => images(&lab, &what)?,

@@ -15,6 +15,7 @@ mod guard;
 mod health;
 pub mod lease;
 mod outlet;
+mod read;
 mod watch;
 pub mod write;
 

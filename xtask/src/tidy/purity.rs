@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "axoneme-datapath",
     "axoneme-sim",
     "axoneme-agent-core",
+    "axoneme-whatif",
 ];
 
 /// Libraries that a pure crate may not have outside its tests.

@@ -1,0 +1,53 @@
+//! `cilium`: looks at a cluster from outside, with its administrator's rights.
+//!
+//! Each command is a module that gives the text to print and the exit code; `policy` checks, compares and replays policies
+//! before they are applied. Deliberately absent: what needs a node's agent (`cilium-dbg` asks it).
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cluster;
+mod files;
+mod flows;
+mod output;
+mod policy;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+/// Nothing can be said: bad files, no cluster, wrong usage.
+const TROUBLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = run(&cli).and_then(|answer| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(answer.text.as_bytes())?;
+        out.flush()?;
+        Ok(answer.code)
+    });
+    match done {
+        Ok(code) => ExitCode::from(code),
+        // Whoever read our output has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a place to write to, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<output::Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Policy(command) => policy::run(command).await,
+        }
+    })
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

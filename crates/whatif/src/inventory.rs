@@ -1,0 +1,177 @@
+//! What a cluster holds, as far as policy cares: pods, namespaces, policies. From its API server, or from files.
+
+use crate::document::Document;
+use crate::workload::Workload;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube_api::{AnyPolicy, ToRules, audit_asked};
+use policy::{Rule, SubjectInfo};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use types::{LabelFilter, PolicyOrigin};
+
+/// Pods, namespaces and policies.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Pods that have an identity of their own: those in the node's network have not.
+    pub pods: Vec<KnownPod>,
+    /// Namespaces: labels, and whether they are under audit.
+    pub namespaces: BTreeMap<String, (BTreeMap<String, String>, bool)>,
+    /// Policies in force.
+    pub policies: BTreeMap<PolicyOrigin, Vec<Rule>>,
+    /// What could not be used.
+    pub problems: Vec<Problem>,
+}
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct KnownPod {
+    /// Its name.
+    pub name: String,
+    /// What runs it.
+    pub workload: Workload,
+    /// Identity labels, named ports, and whether its namespace is under audit.
+    pub info: SubjectInfo,
+}
+
+/// An object that does not count.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Which one.
+    pub object: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Inventory {
+    /// Reads objects; those of other kinds are nothing to policy. `cluster` is the cluster's name, `namespace` that of
+    /// objects that do not tell theirs.
+    pub fn read<'a>(objects: impl IntoIterator<Item = &'a Document>, cluster: &str, namespace: &str) -> Self {
+        let mut inventory = Self::default();
+        let mut pods: Vec<Pod> = Vec::new();
+        for document in objects {
+            let object = settled(&document.value, namespace);
+            match object.get("kind").and_then(Value::as_str) {
+                Some("Pod") => pods.extend(inventory.typed::<Pod>(&object)),
+                Some("Namespace") => inventory.namespace(&object),
+                _ => inventory.policy(&object),
+            }
+        }
+        // Labels of namespaces are part of what their pods are, wherever in the files they stand.
+        for pod in pods {
+            inventory.pod(&pod, cluster);
+        }
+        inventory
+    }
+
+    /// The same cluster with the policies of `candidate` in place of those of equal kind and name.
+    #[must_use]
+    pub fn with(&self, candidate: &BTreeMap<PolicyOrigin, Vec<Rule>>) -> Self {
+        let mut after = self.clone();
+        let same = |one: &PolicyOrigin, other: &PolicyOrigin| {
+            (one.kind, &one.namespace, &one.name) == (other.kind, &other.namespace, &other.name)
+        };
+        after.policies.retain(|origin, _| !candidate.keys().any(|new| same(origin, new)));
+        after.policies.extend(candidate.clone());
+        after
+    }
+
+    fn namespace(&mut self, object: &Value) {
+        let Some(namespace) = self.typed::<Namespace>(object) else { return };
+        let name = namespace.metadata.name.clone().unwrap_or_default();
+        let audit = audit_asked(namespace.metadata.annotations.as_ref()).unwrap_or_else(|error| {
+            self.problems.push(Problem {
+                object: format!("Namespace {name}"),
+                why: format!("metadata.annotations.{}: {error}; policy is enforced", kube_api::AUDIT_MODE),
+            });
+            false
+        });
+        let mut labels = namespace.metadata.labels.unwrap_or_default();
+        labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| name.clone());
+        self.namespaces.insert(name, (labels, audit));
+    }
+
+    fn pod(&mut self, pod: &Pod, cluster: &str) {
+        let finished = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let spec = pod.spec.as_ref();
+        let on_host = spec.and_then(|spec| spec.host_network).unwrap_or_default();
+        if on_host || matches!(finished, Some("Succeeded" | "Failed")) {
+            return;
+        }
+        let name = pod.metadata.namespace.clone().unwrap_or_default();
+        let (labels, audit) = self
+            .namespaces
+            .entry(name.clone())
+            .or_insert_with(|| ([("kubernetes.io/metadata.name".to_owned(), name)].into(), false));
+        // The labels that make identities unless somebody chose others (`labels` in the chart's values).
+        let Ok(filter) = LabelFilter::new([]) else { return };
+        let info = SubjectInfo {
+            labels: kube_api::identity_labels(pod, labels, cluster, &filter),
+            named_ports: kube_api::named_ports(pod),
+            audit: *audit,
+        };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        self.pods.push(KnownPod { name, workload: Workload::of(pod), info });
+    }
+
+    fn policy(&mut self, object: &Value) {
+        match AnyPolicy::read(object) {
+            Ok(None) => {}
+            Ok(Some(policy)) => match policy.to_rules() {
+                Ok(rules) => {
+                    self.policies.insert(policy.origin(), rules);
+                }
+                Err(error) => {
+                    let why = format!("{}: {}", error.path, error.problem);
+                    self.problems.push(Problem { object: policy.origin().to_string(), why });
+                }
+            },
+            Err(error) => self.problems.push(Problem { object: title(object), why: error.to_string() }),
+        }
+    }
+
+    fn typed<T: DeserializeOwned>(&mut self, object: &Value) -> Option<T> {
+        match serde_json::from_value(object.clone()) {
+            Ok(typed) => Some(typed),
+            Err(error) => {
+                self.problems.push(Problem { object: title(object), why: error.to_string() });
+                None
+            }
+        }
+    }
+
+    /// Identity labels of a pod by its name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<&KnownPod> {
+        self.pods.iter().find(|pod| pod.workload.namespace == namespace && pod.name == name)
+    }
+}
+
+/// `Kind namespace/name` of any object.
+pub(crate) fn title(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let kind = match text("/kind") {
+        "" => "object",
+        kind => kind,
+    };
+    match (text("/metadata/namespace"), text("/metadata/name")) {
+        ("", "") => format!("{kind} without a name"),
+        ("", name) => format!("{kind} {name}"),
+        (namespace, name) => format!("{kind} {namespace}/{name}"),
+    }
+}
+
+/// The object with its namespace filled in, as `kubectl apply` does it.
+pub(crate) fn settled(object: &Value, namespace: &str) -> Value {
+    let mut object = object.clone();
+    let namespaced = matches!(
+        object.get("kind").and_then(Value::as_str),
+        Some("Pod" | "NetworkPolicy" | "CiliumNetworkPolicy")
+    );
+    if namespaced
+        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && metadata.get("namespace").and_then(Value::as_str).is_none_or(str::is_empty)
+    {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    }
+    object
+}
