@@ -45,16 +45,13 @@ debian() {
   [ -z $ours ] || rm -f $policy
 }
 
-# rustup's toolchain where there is one, else Debian's. The kernel programs always use Debian's, which has a
-# precompiled core library for BPF.
+# Whichever comes first in PATH, rustup's or Debian's. The kernel programs always use Debian's, which has a precompiled core
+# library for BPF.
 rust() {
   have cargo || die "no cargo: the Debian package cargo-web has it"
   cargo --version
   at_least 1.95 "$(rustc --version | cut -d ' ' -f 2)" ||
     die "rustc $(rustc --version | cut -d ' ' -f 2) is too old: 1.95 is wanted (rustup update, or Debian's rustc-web)"
-  if have rustup; then
-    rustup toolchain list | grep -q '^debian' || rustup toolchain link debian /usr
-  fi
 }
 
 bpf_linker() {

@@ -16,18 +16,20 @@ pub(crate) fn root() -> PathBuf {
 /// Builds `target/bpf/axoneme.o`.
 pub(crate) fn build() -> Result<()> {
     let root = root();
-    let status = Command::new("cargo")
-        .args(["+debian", "build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
+    // By path, so that it is the same with and without rustup.
+    let status = Command::new("/usr/bin/cargo")
+        .args(["build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
         .current_dir(root.join("bpf"))
         // The kernel library wants one unstable feature (inline assembly for BPF).
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", RUSTFLAGS)
+        .env("RUSTC", "/usr/bin/rustc")
         // Cargo sets these for us; they would choose the wrong toolchain.
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
         .env_remove("CARGO_TARGET_DIR")
         .status()
-        .context("starting cargo for the kernel programs")?;
+        .context("starting /usr/bin/cargo for the kernel programs (Debian package cargo-web)")?;
     if !status.success() {
         bail!("building the kernel programs failed; `make tools` installs the BPF toolchain they need");
     }

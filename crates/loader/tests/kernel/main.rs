@@ -78,10 +78,11 @@ fn object() -> Option<Vec<u8>> {
 fn build() -> Option<Vec<u8>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = here.join("../../target/loader-fixture");
-    let status = Command::new("cargo")
-        .args(["+debian", "build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
+    let status = Command::new("/usr/bin/cargo")
+        .args(["build", "--release", "--quiet", "--target", "bpfel-unknown-none"])
         .current_dir(here.join("tests/fixture"))
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", "/usr/bin/rustc")
         .env(
             "RUSTFLAGS",
             "-C linker=bpf-linker -C debuginfo=2 -C link-arg=--btf -C target-cpu=v3 -A warnings",
