@@ -96,6 +96,25 @@ good cgroup-there 'path: /sys/fs/cgroup' 'mountPath: /run/cilium/cgroupv2' '!mou
   --set kubeProxyReplacement=true,cgroup.autoMount.enabled=false,cgroup.hostRoot=/sys/fs/cgroup
 good kpr-switched-off '!bpf-lb' '!cgroup' -- --set loadBalancer.algorithm=maglev,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.hostNamespaceOnly=true
 good switched-off-features 'routing-mode: tunnel' -- --set socketLB.enabled=false,encryption.enabled=false,encryption.type=ipsec,l7Proxy=false,hubble.relay.enabled=false,envoy.enabled=false
+good hubble-tls 'name: hubble-server-certs' 'name: cilium-ca' 'hubble-disable-tls: "false"' 'mountPath: /var/lib/cilium/tls/hubble' \
+  'hubble-tls-client-ca-files: /var/lib/cilium/tls/hubble/client-ca.crt' 'name: hubble-peer' 'internalTrafficPolicy: Local' \
+  'value: unix:///var/run/cilium/hubble.sock' '!hubble-relay' --
+good hubble-own-certs 'name: mine' '!cilium-ca' -- --set hubble.tls.auto.enabled=false,hubble.tls.server.existingSecret=mine
+good hubble-certmanager 'kind: Certificate' 'name: issuer' 'secretName: hubble-server-certs' 'commonName: "*.east.hubble-grpc.cilium.io"' '!cilium-ca' -- \
+  --set hubble.tls.auto.method=certmanager,hubble.tls.auto.certManagerIssuerRef.name=issuer,cluster.name=east
+good hubble-plain 'hubble-disable-tls: "true"' 'port: 80' '!hubble-tls' '!hubble-server-certs' -- --set hubble.tls.enabled=false
+good hubble-local '!hubble-listen-address' '!hubble-peer' '!hubble-server-certs' -- --set hubble.listenAddress=
+good hubble-off 'enable-hubble: "false"' '!hubble-peer' '!hubble-server-certs' '!HUBBLE_SERVER' -- --set hubble.enabled=false
+good relay 'name: hubble-relay' 'name: hubble-relay-config' 'image: "axoneme/hubble-relay:0.1.0"' 'secretName: x' 'port: 4222' \
+  'peer-service: "hubble-peer.kube-system.svc.cluster.local.:443"' 'disable-server-tls: true' 'name: hubble-relay-client-certs' \
+  'automountServiceAccountToken: false' '!disable-client-tls' '!hubble-relay-server-certs' -- \
+  --set hubble.relay.enabled=true,'extraVolumes[0].name=x,extraVolumes[0].secret.secretName=x'
+good relay-tls 'tls-relay-server-cert-file: /var/lib/hubble-relay/tls/server.crt' 'name: hubble-relay-server-certs' 'port: 443' \
+  'tls-relay-client-ca-files: /var/lib/hubble-relay/tls/hubble-server-ca.crt' -- \
+  --set hubble.relay.enabled=true,hubble.relay.tls.server.enabled=true,hubble.relay.tls.server.mtls=true
+good relay-plain 'disable-client-tls: true' 'peer-service: "hubble-peer.kube-system.svc.cluster.local.:80"' '!/var/lib/hubble-relay/tls' -- \
+  --set hubble.relay.enabled=true,hubble.tls.enabled=false
+good relay-node-port 'nodePort: 31234' 'type: "NodePort"' -- --set hubble.relay.enabled=true,hubble.relay.service.type=NodePort
 good rollout '~cilium.io/cilium-configmap-checksum: "' -- --set rollOutCiliumPods=true,operator.rollOutPods=true
 good other-namespace 'namespace: net' -- --set namespaceOverride=net
 KUBE=1.28.0 good old-kubernetes 'container.apparmor.security.beta.kubernetes.io/cilium-agent: unconfined' '!appArmorProfile' --
@@ -139,7 +158,14 @@ bad legacy-routing 'bpf.hostLegacyRouting=true is not in this version' -- --set 
 bad socket-lb-alone 'socketLB.enabled=true cannot be used with kubeProxyReplacement=false: kube-proxy serves the services.' -- --set socketLB.enabled=true
 bad wireguard 'encryption is not in this version' -- --set encryption.enabled=true,encryption.type=wireguard
 bad old-tunnel 'tunnel is not in this version: Cilium replaced it in 1.15 by routingMode' -- --set tunnel=vxlan
-bad relay 'hubble.relay is not in this version' -- --set hubble.relay.enabled=true
+bad ui 'hubble.ui is not in this version' -- --set hubble.ui.enabled=true
+bad relay-alone 'hubble.relay.enabled=true needs hubble.enabled=true and a hubble.listenAddress' -- --set hubble.relay.enabled=true,hubble.listenAddress=
+bad hubble-cron 'hubble.tls.auto.method=cronJob is not in this version' -- --set hubble.tls.auto.method=cronJob
+bad hubble-issuer 'needs hubble.tls.auto.certManagerIssuerRef' -- --set hubble.tls.auto.method=certmanager
+bad hubble-no-certs 'hubble.tls.auto.enabled=false needs hubble.tls.server.existingSecret' -- --set hubble.tls.auto.enabled=false
+bad relay-no-certs 'needs hubble.relay.tls.client.existingSecret' -- --set hubble.relay.enabled=true,hubble.tls.auto.enabled=false,hubble.tls.server.existingSecret=x
+bad relay-no-server-certs 'needs hubble.relay.tls.server.existingSecret' -- --set hubble.relay.enabled=true,hubble.tls.enabled=false,hubble.relay.tls.server.enabled=true
+bad relay-buffer 'sortBufferLenMax' -- --set hubble.relay.sortBufferLenMax=0
 bad unknown-key "additional properties 'ipv5' not allowed" -- --set ipv5.enabled=true
 bad unknown-nested-key "additional properties 'tproxy' not allowed" -- --set bpf.tproxy=true
 bad routing-mode 'routingMode' -- --set routingMode=overlay
@@ -161,7 +187,7 @@ schema=$(sed -n 's/^    "\([A-Za-z0-9]*\)": true,\{0,1\}$/\1/p' values.schema.js
 if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema") >"$out"; fail "schema and files/not-in-this-version.yaml differ"; fi
 
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
-render -f profiles/native.yaml -f profiles/dual-stack.yaml --set hubble.listenAddress=:4244,MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
+render -f profiles/native.yaml -f profiles/dual-stack.yaml --set MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
   --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)

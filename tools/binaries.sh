@@ -18,9 +18,9 @@ probe_tool() { static_build -p lab --bin probe; }
 kernel_object() { cargo xtask bpf; }
 # Together, so that what they share is built once.
 shipped() {
-  static_build -p lab -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble -p cilium \
+  static_build -p lab -p cilium-agent -p cilium-operator -p axoneme-cni -p cilium-dbg -p hubble -p hubble-relay -p cilium \
     --bin probe --bin cilium-agent --bin cilium-operator --bin cilium-cni --bin cilium-dbg --bin hubble \
-    --bin cilium
+    --bin hubble-relay --bin cilium
 }
 
 step "lab" lab_tool

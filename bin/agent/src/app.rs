@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::names::Fixed;
+use crate::news::News;
 use crate::outbox::Outboxes;
 use crate::owner::Owner;
 use crate::restore::EndpointFiles;
@@ -117,7 +118,10 @@ async fn start(
     }
 
     let outboxes = Outboxes::default();
-    let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), orphans, ready);
+    let fixed = Fixed::new(&config.cluster_name, &config.node_name, &labels);
+    let observer = config.hubble.as_ref().map(|wanted| hubble::observer(wanted, &fixed));
+    let news = News::new(observer.clone(), &state);
+    let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), news, orphans, ready);
     let owner = owner.run(messages, stop.clone());
     spawn(tasks, "owner", Box::pin(owner));
     let watching = watches::all(&clients, config, &handle);
@@ -143,11 +147,10 @@ async fn start(
     let serving = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)?;
     views.extend(serving.views);
 
-    let fixed = Fixed::new(&config.cluster_name, &config.node_name);
     let monitors = Monitors::default();
     let mut sink = None;
-    if let Some(wanted) = &config.hubble {
-        let server = hubble::start(wanted, &fixed, &handle, stop).await?;
+    if let Some((wanted, observer)) = config.hubble.as_ref().zip(observer) {
+        let server = hubble::start(wanted, observer, &handle, stop).await?;
         for future in server.futures {
             spawn_fallible(tasks, "Hubble", future);
         }
@@ -158,6 +161,7 @@ async fn start(
         object,
         handle: handle.clone(),
         fixed: fixed.clone(),
+        services: serving.handle.clone(),
         monitors: monitors.clone(),
         sink,
         every_packet: config.trace_every_packet,

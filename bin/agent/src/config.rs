@@ -91,8 +91,19 @@ pub(crate) struct Hubble {
     pub socket: PathBuf,
     /// TCP address.
     pub listen: Option<SocketAddr>,
+    /// Certificates for that address; `None`: plain text.
+    pub tls: Option<HubbleTls>,
     /// Flows kept.
     pub capacity: usize,
+}
+
+/// Certificates of the Hubble server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubbleTls {
+    /// The server's own.
+    pub identity: grpc::Identity,
+    /// Files of the authorities of clients; none: anybody may ask.
+    pub clients: Vec<PathBuf>,
 }
 
 /// Sizes of kernel tables, entries.
@@ -384,9 +395,31 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
     if !flag(options, "enable-hubble")? {
         return Ok(None);
     }
+    let listen = address(options, "hubble-listen-address")?;
     Ok(Some(Hubble {
         socket: options.get("hubble-socket-path").into(),
-        listen: address(options, "hubble-listen-address")?,
+        tls: if listen.is_some() { hubble_tls(options)? } else { None },
+        listen,
         capacity: value(options, "hubble-event-buffer-capacity")?,
     }))
+}
+
+/// Flows tell much about a cluster: in plain text only where somebody asked for that.
+fn hubble_tls(options: &Options) -> Result<Option<HubbleTls>> {
+    if flag(options, "hubble-disable-tls")? {
+        return Ok(None);
+    }
+    let file = |name: &str| {
+        text(options, name).map(PathBuf::from).with_context(|| {
+            format!(
+                "--hubble-listen-address={} needs --{name}: give the file, or set --hubble-disable-tls=true to serve \
+                 flows in plain text to everybody who reaches that port",
+                options.get("hubble-listen-address")
+            )
+        })
+    };
+    let identity =
+        grpc::Identity { certificate: file("hubble-tls-cert-file")?, key: file("hubble-tls-key-file")? };
+    let clients = list(options.get("hubble-tls-client-ca-files")).into_iter().map(PathBuf::from).collect();
+    Ok(Some(HubbleTls { identity, clients }))
 }

@@ -12,6 +12,7 @@ mod kernel;
 mod kube_proxy;
 mod lock;
 mod names;
+mod news;
 mod node;
 mod outbox;
 mod owner;

@@ -1,10 +1,11 @@
 //! Names for flows, out of the control state.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_core::{PodKey, State};
-use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy};
+use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy, Workload};
 use types::{Labels, PolicyKind, PolicyOrigin};
 
 use crate::devices::Devices;
@@ -16,17 +17,20 @@ pub(crate) struct Fixed {
     pub node: Arc<str>,
     /// Name of the cluster.
     pub cluster: String,
+    /// Labels of the node when the agent started, `key=value`.
+    pub labels: Arc<[String]>,
     /// This program.
     pub emitter: Arc<Emitter>,
 }
 
 impl Fixed {
     /// Of this node.
-    pub(crate) fn new(cluster: &str, node: &str) -> Self {
+    pub(crate) fn new(cluster: &str, node: &str, labels: &BTreeMap<String, String>) -> Self {
         let emitter = Emitter { name: "Axoneme".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         Self {
             node: format!("{cluster}/{node}").into(),
             cluster: cluster.to_owned(),
+            labels: labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
             emitter: Arc::new(emitter),
         }
     }
@@ -49,9 +53,15 @@ impl Names<'_> {
                 cluster: self.fixed.cluster.clone(),
                 namespace: key.namespace.clone(),
                 name: key.name.clone(),
-                workloads: Vec::new(),
+                workloads: self.workload(key).into_iter().collect(),
             })
         })
+    }
+
+    /// What runs a pod, which only its own node knows.
+    fn workload(&self, key: &PodKey) -> Option<Workload> {
+        let (kind, name) = self.state.pod(key)?.workload.clone()?;
+        Some(Workload { name, kind })
     }
 
     fn local(&self, endpoint: &agent_core::Endpoint) -> Arc<Endpoint> {
@@ -67,6 +77,10 @@ impl Names<'_> {
 impl Lookups for Names<'_> {
     fn node_name(&self) -> Arc<str> {
         Arc::clone(&self.fixed.node)
+    }
+
+    fn node_labels(&self) -> Arc<[String]> {
+        Arc::clone(&self.fixed.labels)
     }
 
     fn emitter(&self) -> Option<Arc<Emitter>> {

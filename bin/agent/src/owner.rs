@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::Kernel;
+use crate::news::News;
 use crate::outbox::Outboxes;
 use crate::queue;
 use crate::restore::{EndpointFiles, Stored};
@@ -44,6 +45,7 @@ pub(crate) struct Owner {
     /// Endpoints on disk.
     pub files: EndpointFiles,
     outboxes: Outboxes,
+    news: News,
     waiting: BTreeMap<u16, Vec<oneshot::Sender<Result<(), NotReady>>>>,
     /// Pods that only the kernel knows, until the pods are listed.
     pub orphans: Vec<Orphan>,
@@ -64,12 +66,13 @@ impl Owner {
         kernel: Kernel,
         files: EndpointFiles,
         outboxes: Outboxes,
+        news: News,
         orphans: Vec<Orphan>,
         ready: tokio::sync::watch::Sender<bool>,
     ) -> (Self, Handle, mpsc::Receiver<Message>) {
         let (handle, messages) = queue::new();
-        let owner =
-            Self { state, kernel, files, outboxes, waiting: BTreeMap::new(), orphans, primed: false, ready };
+        let waiting = BTreeMap::new();
+        let owner = Self { state, kernel, files, outboxes, news, waiting, orphans, primed: false, ready };
         (owner, handle, messages)
     }
 
@@ -108,6 +111,7 @@ impl Owner {
             Message::Learned(inputs) => {
                 let at = loader::monotonic_ns();
                 for input in inputs {
+                    self.news.learned(&self.state, &input);
                     self.state.apply(input, at);
                 }
             }
@@ -145,6 +149,7 @@ impl Owner {
             self.start_programs();
         }
         for id in self.state.realized(self.kernel.realized()) {
+            self.news.ready(&self.state, id);
             for waiter in self.waiting.remove(&id).unwrap_or_default() {
                 // A plugin that gave up does not listen any more.
                 let _ = waiter.send(Ok(()));
@@ -180,6 +185,11 @@ impl Owner {
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            match effect {
+                Effect::Save(id) => self.news.saved(&self.state, id),
+                Effect::Forget(id) => self.news.forgotten(id),
+                Effect::CreateIdentity { .. } => {}
+            }
             let result = match effect {
                 Effect::Save(id) => match self.state.endpoint(id) {
                     Some(endpoint) => self.files.write(&Stored::of(endpoint)),

@@ -1,8 +1,11 @@
 //! The command line.
 
+mod server;
+
 use crate::filters::Occurrences;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use std::time::Duration;
+pub(crate) use server::Server;
+use std::path::PathBuf;
 
 /// Looks at what happens on the network of a Kubernetes cluster: who talks to whom, what was dropped, and which policy
 /// decided.
@@ -13,21 +16,12 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) server: Server,
-}
-
-/// Which server, and how long to wait for it.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Server")]
-pub(crate) struct Server {
-    /// Address of the server: unix://PATH or HOST:PORT
-    #[arg(long, global = true, env = "HUBBLE_SERVER", default_value = "unix:///var/run/cilium/hubble.sock")]
-    pub(crate) server: String,
-    /// How long to wait for a connection
-    #[arg(long, global = true, default_value = "5s", value_parser = crate::when::duration)]
-    pub(crate) timeout: Duration,
-    /// How long to wait for an answer (status, list)
-    #[arg(long, global = true, default_value = "12s", value_parser = crate::when::duration)]
-    pub(crate) request_timeout: Duration,
+    /// File with settings, see hubble config --help [default: hubble/config.yaml in the folder of configurations]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Say more, also which nodes answer
+    #[arg(short = 'D', long, global = true, env = "HUBBLE_DEBUG")]
+    pub(crate) debug: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,8 +42,41 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: Watch,
     },
+    /// Show or change the settings in the configuration file
+    #[command(
+        subcommand_required = true,
+        after_help = "Options of the server can be given as flags, in the environment (HUBBLE_SERVER for --server, \
+HUBBLE_TLS_SERVER_NAME for --tls-server-name and so on) or in the file; the first of these that is there counts."
+    )]
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
     /// Show the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show what holds, from all sources
+    View,
+    /// Show one value that holds, or all
+    Get {
+        /// The name of the flag, without --
+        key: Option<String>,
+    },
+    /// Write a value to the file; without one the default holds again
+    Set {
+        /// The name of the flag, without --
+        key: String,
+        /// Its value; of a list, all members joined by commas
+        value: Option<String>,
+    },
+    /// Take a value out of the file, or all
+    Reset {
+        /// The name of the flag, without --
+        key: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,13 +153,25 @@ pub(crate) struct Observe {
     pub(crate) format: Format,
 }
 
+/// What there is to observe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Flows
+    #[default]
+    Flows,
+    /// What happens in the agent
+    AgentEvents,
+    /// Debug messages of the datapath
+    DebugEvents,
+}
+
 /// Which part of the stream.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selectors")]
 pub(crate) struct Select {
-    /// The only kind of event there is; may be left out
-    #[arg(hide = true, value_parser = ["flows"])]
-    pub(crate) kind: Option<String>,
+    /// What to show
+    #[arg(value_enum, default_value_t)]
+    pub(crate) kind: Kind,
     /// The last N flows [default: 20]
     #[arg(long, value_name = "N", conflicts_with_all = ["first", "all"])]
     pub(crate) last: Option<u64>,
@@ -160,6 +199,15 @@ pub(crate) struct Select {
     /// Print the filters that would be sent, and send nothing
     #[arg(long)]
     pub(crate) print_raw_filters: bool,
+    /// Read flows from this file (lines of -o json) instead of a server; - is the standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) input_file: Option<PathBuf>,
+    /// Ask only for these fields of flows, such as source.pod_name; with -o json
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    pub(crate) field_mask: Vec<String>,
+    /// Ask only for the fields that are printed, unless the output is JSON
+    #[arg(long, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub(crate) use_default_field_masks: bool,
 }
 
 /// How flows look.
@@ -185,15 +233,12 @@ pub(crate) struct Format {
     /// Print names instead of addresses
     #[arg(long, action = ArgAction::Set, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
     pub(crate) ip_translation: bool,
-    /// Print addresses and identities as numbers
+    /// Print addresses, not names
     #[arg(long)]
     pub(crate) numeric: bool,
     /// Say nothing about nodes that do not answer
     #[arg(short, long)]
     pub(crate) silent_errors: bool,
-    /// Also say which nodes answer
-    #[arg(short = 'D', long)]
-    pub(crate) debug: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

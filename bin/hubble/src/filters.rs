@@ -5,7 +5,8 @@ use anyhow::{Context, bail, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use flow::{TcpFlags, Verdict};
 use hubble_pb::flow::{
-    DropReason, EventTypeFilter, FlowFilter, IpVersion, NetworkInterface, TrafficDirection, Workload,
+    DropReason, EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TrafficDirection,
+    Workload,
 };
 use types::NumericIdentity;
 
@@ -70,6 +71,14 @@ const FLAGS: &[Flag] = &[
     flag("from-cluster", "NAME", "From pods of this cluster"),
     flag("to-cluster", "NAME", "To pods of this cluster"),
     flag("protocol", "NAME", "tcp, udp, sctp, icmp, icmpv4, icmpv6, vrrp, igmp, http, dns or kafka"),
+    flag("http-status", "CODE", "HTTP answers with this status, such as 404, or 5+ for all from 500 to 599"),
+    flag("http-method", "METHOD", "HTTP with this method"),
+    flag("http-path", "REGEX", "HTTP with a path that fits, such as /page/\\d+"),
+    flag("http-url", "REGEX", "HTTP with a URL that fits"),
+    flag("http-header", "NAME:VALUE", "HTTP with this header"),
+    flag("trace-id", "ID", "Of this distributed trace"),
+    flag("ip-trace-id", "NUMBER", "Packets with this trace number in an IP option"),
+    flag("cel-expression", "CEL", "Flows for which this expression about _flow is true"),
     flag("tcp-flags", "FLAGS", "TCP segments with all of these flags, such as syn,ack"),
     flag("ip-version", "VERSION", "v4, v6 or none"),
     short('4', "ipv4", "", "IPv4 only"),
@@ -325,6 +334,23 @@ fn about_flow(filter: &mut FlowFilter, name: &str, value: &str) -> anyhow::Resul
         "node-name" => filter.node_name.push(value.to_owned()),
         "node-label" => filter.node_labels.push(value.to_owned()),
         "uuid" => filter.uuid.push(value.to_owned()),
+        "http-status" => filter.http_status_code.push(value.to_owned()),
+        "http-method" => filter.http_method.push(value.to_owned()),
+        "http-path" => filter.http_path.push(value.to_owned()),
+        "http-url" => filter.http_url.push(value.to_owned()),
+        "http-header" => {
+            let (key, value) = value.split_once(':').context("write NAME:VALUE")?;
+            filter.http_header.push(HttpHeader { key: key.to_owned(), value: value.to_owned() });
+        }
+        "trace-id" => filter.trace_id.push(value.to_owned()),
+        "ip-trace-id" => {
+            let id: u64 = value.parse().context("write a number greater than 0")?;
+            ensure!(id > 0, "write a number greater than 0");
+            filter.ip_trace_id.push(id);
+        }
+        "cel-expression" => {
+            filter.experimental.get_or_insert_default().cel_expression.push(value.to_owned());
+        }
         "encrypted" => filter.encrypted.push(true),
         "unencrypted" => filter.encrypted.push(false),
         "ipv4" => filter.ip_version.push(IpVersion::IPv4.into()),

@@ -2,6 +2,7 @@
 
 use crate::cli::{Observe, Output, Server};
 use crate::connect::connect;
+use crate::input;
 use crate::output::Printer;
 use crate::request::request;
 use anyhow::{Context, anyhow, ensure};
@@ -11,7 +12,12 @@ use std::io::{BufWriter, Write};
 use std::time::SystemTime;
 use tonic::Code;
 
-pub(crate) async fn run(options: &Observe, server: &Server, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    options: &Observe,
+    server: &Server,
+    debug: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let follow = options.select.follow;
     ensure!(
         !(follow && options.format.output == Output::Table),
@@ -22,7 +28,13 @@ pub(crate) async fn run(options: &Observe, server: &Server, out: &mut dyn Write)
         print_filters("allowlist", &request.whitelist, out)?;
         return print_filters("denylist", &request.blacklist, out);
     }
-    let mut printer = Printer::new(&options.format)?;
+    let mut printer = Printer::new(&options.format, debug)?;
+    if let Some(path) = &options.select.input_file {
+        let mut out = BufWriter::new(out);
+        input::read(path, request, |response| printer.print(response, &mut out, &mut std::io::stderr()))?;
+        printer.finish(&mut out)?;
+        return Ok(out.flush()?);
+    }
     let mut client = ObserverClient::new(connect(server).await?).max_decoding_message_size(64 << 20);
     let mut stream = client.get_flows(request).await.map_err(told)?.into_inner();
     // Someone may watch while flows come; otherwise one write for many is quicker.
@@ -47,10 +59,10 @@ pub(crate) async fn run(options: &Observe, server: &Server, out: &mut dyn Write)
 }
 
 /// What the server said, without the wrapping.
-fn told(status: tonic::Status) -> anyhow::Error {
+pub(crate) fn told(status: tonic::Status) -> anyhow::Error {
     match status.code() {
         Code::InvalidArgument | Code::Unimplemented => anyhow!("the server refused: {}", status.message()),
-        _ => anyhow::Error::new(status).context("the flow of flows broke off"),
+        _ => anyhow::Error::new(status).context("the server broke off"),
     }
 }
 
@@ -60,7 +72,7 @@ fn print_filters(name: &str, filters: &[FlowFilter], out: &mut dyn Write) -> any
     }
     writeln!(out, "{name}:")?;
     for filter in filters {
-        writeln!(out, "- '{}'", serde_json::to_string(filter)?.replace('\'', "''"))?;
+        writeln!(out, "    - '{}'", serde_json::to_string(filter)?.replace('\'', "''"))?;
     }
     Ok(())
 }

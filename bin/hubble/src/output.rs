@@ -24,7 +24,7 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    pub(crate) fn new(format: &Format) -> anyhow::Result<Self> {
+    pub(crate) fn new(format: &Format, debug: bool) -> anyhow::Result<Self> {
         let name = &format.time_format;
         let time = TimeFormat::by_name(name).with_context(|| {
             let names = TimeFormat::NAMES.map(|(name, _)| name).join(", ");
@@ -39,7 +39,6 @@ impl Printer {
             node_name: format.print_node_name,
             policy_names: format.print_policy_names,
             translate: format.ip_translation && !format.numeric,
-            numeric: format.numeric,
             colours,
             time,
         };
@@ -47,14 +46,7 @@ impl Printer {
             Output::Table => vec![format::heads(&options).into_iter().map(str::to_owned).collect()],
             _ => Vec::new(),
         };
-        Ok(Self {
-            output: format.output,
-            options,
-            errors: !format.silent_errors,
-            debug: format.debug,
-            rows,
-            printed: 0,
-        })
+        Ok(Self { output: format.output, options, errors: !format.silent_errors, debug, rows, printed: 0 })
     }
 
     /// Prints one answer: flows and losses to `out`, news about nodes to `err`.

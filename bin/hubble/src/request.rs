@@ -1,13 +1,14 @@
 //! From options to a request.
 
-use crate::cli::{Observe, Select};
+use crate::cli::{Observe, Output, Select};
 use crate::when::moment;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use flow::{
     EVENT_ACCESS_LOG, EVENT_CAPTURE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE, EVENT_TRACE_SOCK, Point,
 };
 use hubble_pb::flow::FlowFilter;
 use hubble_pb::observer::GetFlowsRequest;
+use hubble_pb::wkt::FieldMask;
 use std::time::SystemTime;
 
 /// Flows shown when nobody says how many.
@@ -32,8 +33,63 @@ pub(crate) fn request(options: &Observe, now: SystemTime) -> anyhow::Result<GetF
         blacklist,
         since,
         until,
+        field_mask: field_mask(options)?,
         ..GetFlowsRequest::default()
     })
+}
+
+/// What is printed in all formats but JSON.
+const PRINTED: [&str; 25] = [
+    "time",
+    "verdict",
+    "auth_type",
+    "ethernet",
+    "IP",
+    "l4",
+    "source.identity",
+    "source.namespace",
+    "source.pod_name",
+    "destination.identity",
+    "destination.namespace",
+    "destination.pod_name",
+    "Type",
+    "node_name",
+    "source_names",
+    "destination_names",
+    "l7",
+    "event_type",
+    "source_service",
+    "destination_service",
+    "traffic_direction",
+    "policy_match_type",
+    "is_reply",
+    "Summary",
+    "ip_trace_id",
+];
+
+/// What is printed of events that this datapath does not have, and of policies.
+const PRINTED_SELDOM: [&str; 2] = ["debug_capture_point", "sock_xlate_point"];
+const POLICIES: [&str; 4] =
+    ["egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by"];
+
+/// The less is asked for, the less a server has to send.
+fn field_mask(options: &Observe) -> anyhow::Result<Option<FieldMask>> {
+    let (select, format) = (&options.select, &options.format);
+    let json = matches!(format.output, Output::Json | Output::Jsonpb);
+    let owned = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
+    ensure!(
+        json || select.field_mask.is_empty(),
+        "--field-mask leaves out what this output needs: use it with --output json"
+    );
+    let mut paths = select.field_mask.clone();
+    if !json && select.use_default_field_masks {
+        paths = owned(&PRINTED);
+        paths.extend(owned(&PRINTED_SELDOM));
+        if format.print_policy_names {
+            paths.extend(owned(&POLICIES));
+        }
+    }
+    Ok((!paths.is_empty()).then_some(FieldMask { paths }))
 }
 
 fn number(select: &Select, spans: bool) -> u64 {
@@ -41,7 +97,7 @@ fn number(select: &Select, spans: bool) -> u64 {
         (Some(first), _) => first,
         (None, Some(last)) => last,
         (None, None) if select.all && !spans => u64::MAX,
-        (None, None) if !select.follow && !spans => LAST,
+        (None, None) if !select.follow && !spans && select.input_file.is_none() => LAST,
         (None, None) => 0,
     }
 }

@@ -73,8 +73,14 @@ enable-hubble: {{ $v.hubble.enabled | quote }}
 {{- if $v.hubble.enabled }}
 hubble-socket-path: {{ $v.hubble.socketPath | quote }}
 hubble-event-buffer-capacity: {{ $v.hubble.eventBufferCapacity | quote }}
-{{- with $v.hubble.listenAddress }}
-hubble-listen-address: {{ . | quote }}
+{{- if $v.hubble.listenAddress }}
+hubble-listen-address: {{ $v.hubble.listenAddress | quote }}
+hubble-disable-tls: {{ not $v.hubble.tls.enabled | quote }}
+{{- if $v.hubble.tls.enabled }}
+hubble-tls-cert-file: /var/lib/cilium/tls/hubble/server.crt
+hubble-tls-key-file: /var/lib/cilium/tls/hubble/server.key
+hubble-tls-client-ca-files: /var/lib/cilium/tls/hubble/client-ca.crt
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -10,6 +10,31 @@ Every text names the value, the reason and the cure.
 {{- include "cilium.validate.services" . -}}
 {{- include "cilium.validate.pools" . -}}
 {{- include "cilium.validate.operator" . -}}
+{{- include "cilium.validate.hubble" . -}}
+{{- end -}}
+
+{{- define "cilium.validate.hubble" -}}
+{{- $h := .Values.hubble -}}
+{{- if eq $h.tls.auto.method "cronJob" -}}
+  {{- fail "hubble.tls.auto.method=cronJob is not in this version: use helm or certmanager." -}}
+{{- end -}}
+{{- if and (include "hubble.tls.by" (list . "certmanager")) (not $h.tls.auto.certManagerIssuerRef.name) -}}
+  {{- fail "hubble.tls.auto.method=certmanager needs hubble.tls.auto.certManagerIssuerRef: name the issuer that signs, with group and kind." -}}
+{{- end -}}
+{{- if and (include "hubble.tls" .) (not $h.tls.auto.enabled) (not $h.tls.server.existingSecret) -}}
+  {{- fail "hubble.tls.auto.enabled=false needs hubble.tls.server.existingSecret: a secret with ca.crt, tls.crt and tls.key. Or set hubble.tls.enabled=false to serve flows in plain text, or hubble.listenAddress=\"\" to serve them on the unix socket alone." -}}
+{{- end -}}
+{{- if $h.relay.enabled -}}
+  {{- if not (and $h.enabled $h.listenAddress) -}}
+    {{- fail "hubble.relay.enabled=true needs hubble.enabled=true and a hubble.listenAddress such as \":4244\": the relay asks agents there." -}}
+  {{- end -}}
+  {{- if and (include "hubble.tls" .) (not $h.tls.auto.enabled) (not $h.relay.tls.client.existingSecret) -}}
+    {{- fail "hubble.tls.auto.enabled=false needs hubble.relay.tls.client.existingSecret: without a certificate agents do not answer the relay." -}}
+  {{- end -}}
+  {{- if and $h.relay.tls.server.enabled (not (and (include "hubble.tls" .) $h.tls.auto.enabled)) (not $h.relay.tls.server.existingSecret) -}}
+    {{- fail "hubble.relay.tls.server.enabled=true needs hubble.relay.tls.server.existingSecret where the chart makes no certificates (hubble.tls.enabled, hubble.tls.auto.enabled)." -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Cilium's values for features that are not here. Switched off they are accepted, as that is how things are. */}}
@@ -20,7 +45,7 @@ Every text names the value, the reason and the cure.
     {{- include "cilium.validate.off" (list $key (index $.Values $key) $text) -}}
   {{- end -}}
 {{- end -}}
-{{- range $key := list "relay" "ui" "metrics" "export" "tls" "redact" -}}
+{{- range $key := list "ui" "metrics" "export" "redact" -}}
   {{- if hasKey $.Values.hubble $key -}}
     {{- include "cilium.validate.off" (list (printf "hubble.%s" $key) (index $.Values.hubble $key) "Flows are served on hubble.socketPath and hubble.listenAddress without it.") -}}
   {{- end -}}

@@ -31,6 +31,7 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         service_account: spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
+        workload: workload(&pod.metadata),
         host_network: spec.and_then(|s| s.host_network).unwrap_or_default(),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         addresses: status
@@ -41,6 +42,40 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
             .collect(),
         named_ports,
     })
+}
+
+/// Kind and name of what runs a pod: what people wrote, where the name tells, and not what a controller made of it.
+fn workload(meta: &ObjectMeta) -> Option<(String, String)> {
+    let name = meta.name.clone()?;
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let Some(owner) = owners.iter().find(|owner| owner.controller == Some(true)) else {
+        return Some(("Pod".to_owned(), name));
+    };
+    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
+    let named = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
+    match owner.kind.as_str() {
+        "ReplicaSet" => {
+            let hash = label("pod-template-hash").map(|hash| format!("-{hash}"));
+            match hash.and_then(|hash| owner.name.strip_suffix(&hash)) {
+                Some(deployment) => named("Deployment", deployment),
+                None => named("ReplicaSet", &owner.name),
+            }
+        }
+        "ReplicationController" => match label("deploymentconfig") {
+            Some(config) => named("DeploymentConfig", config),
+            None => named("ReplicationController", &owner.name),
+        },
+        // The name of a job that a cron job makes ends in its time in minutes.
+        "Job" => match owner.name.rsplit_once('-') {
+            Some((cron, time))
+                if matches!(time.len(), 8..=11) && time.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                named("CronJob", cron)
+            }
+            _ => named("Job", &owner.name),
+        },
+        kind => named(kind, &owner.name),
+    }
 }
 
 /// A namespace.

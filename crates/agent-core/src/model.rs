@@ -51,6 +51,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// Its service account.
     pub service_account: String,
+    /// Kind and name of what runs it.
+    pub workload: Option<(String, String)>,
     /// It shares the node's network and is no endpoint.
     pub host_network: bool,
     /// Its container ports that have names.

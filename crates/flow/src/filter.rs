@@ -6,10 +6,12 @@
 use crate::model::*;
 use types::{IpNet, Selector};
 
+mod l7;
 mod pattern;
 mod selector;
 
-pub use pattern::{NamePattern, NodePattern, PatternError, PodPattern, PortRange, Protocol};
+pub use l7::{L7Filter, StatusPattern};
+pub use pattern::{NamePattern, NodePattern, PatternError, PodPattern, PortRange, Protocol, TextPattern};
 pub use selector::{SelectorTextError, parse_selector};
 
 /// Allowed and denied flows: `allow` minus `deny`; an empty `allow` allows all.
@@ -40,11 +42,11 @@ pub struct Filter {
     pub drop_reasons: Vec<u8>,
     /// Devices; an index of 0 or an empty name fits all.
     pub interfaces: Vec<Interface>,
-    /// Event types, and subtypes if given.
+    /// Event types (0 fits all), and subtypes if given.
     pub events: Vec<(i32, Option<i32>)>,
     /// Protocols of layer 4 or 7.
     pub protocols: Vec<Protocol>,
-    /// Replies, or what is none. A flow of which nobody knows fits neither.
+    /// Replies, or what is none. A flow of which nobody knows fits neither, but a dropped one counts as no reply.
     pub replies: Vec<bool>,
     /// TCP segments with at least these flags.
     pub tcp_flags: Vec<TcpFlags>,
@@ -56,6 +58,12 @@ pub struct Filter {
     pub ip_versions: Vec<u8>,
     /// Encrypted flows, or unencrypted ones.
     pub encrypted: Vec<bool>,
+    /// Messages of layer 7.
+    pub l7: L7Filter,
+    /// Distributed traces.
+    pub traces: Vec<String>,
+    /// Trace numbers in IP options.
+    pub ip_traces: Vec<u64>,
 }
 
 /// What a filter says about one end.
@@ -96,19 +104,24 @@ impl Filter {
         fits(&self.uuids, |uuid| *uuid == flow.uuid)
             && fits(&self.verdicts, |verdict| *verdict == flow.verdict)
             && fits(&self.directions, |direction| *direction == flow.direction)
-            && fits(&self.drop_reasons, |reason| *reason != 0 && *reason == flow.drop_reason)
+            && fits(&self.drop_reasons, |reason| {
+                flow.verdict == Verdict::Dropped && *reason == flow.drop_reason
+            })
             && fits(&self.events, |(kind, sub)| {
-                *kind == flow.event_type && sub.is_none_or(|sub| sub == flow.event_subtype)
+                (*kind == 0 || *kind == flow.event_type) && sub.is_none_or(|sub| sub == flow.event_subtype)
             })
             && fits(&self.protocols, |protocol| protocol.matches(flow))
-            && fits(&self.replies, |reply| flow.is_reply == Some(*reply))
+            && fits(&self.replies, |reply| is_reply(flow) == Some(*reply))
             && fits(&self.tcp_flags, |flags| tcp_flags(flow).is_some_and(|have| have.contains(*flags)))
             && fits(&self.ip_versions, |version| *version == ip_version(flow))
-            && fits(&self.encrypted, |encrypted| flow.ip.is_some_and(|ip| ip.encrypted == *encrypted))
+            && fits(&self.encrypted, |encrypted| flow.ip.is_some_and(|ip| ip.encrypted) == *encrypted)
             && fits(&self.interfaces, |wanted| flow.interface.as_ref().is_some_and(|have| same(wanted, have)))
             && fits(&self.source_xlated, |net| {
                 flow.ip.and_then(|ip| ip.source_xlated).is_some_and(|ip| net.contains(&ip))
             })
+            && fits(&self.traces, |id| rare(flow).is_some_and(|rare| rare.trace_id == *id))
+            && fits(&self.ip_traces, |id| rare(flow).is_some_and(|rare| rare.ip_trace_id == *id))
+            && self.l7.matches(flow)
             && fits(&self.nodes, |node| node.matches(&flow.node_name))
             && fits(&self.node_labels, |selector| {
                 types::Labels::parse(flow.node_labels.iter().map(String::as_str))
@@ -146,6 +159,15 @@ impl EndFilter {
 
 fn fits<T>(list: &[T], test: impl FnMut(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(test)
+}
+
+fn rare(flow: &Flow) -> Option<&Rare> {
+    flow.rare.as_deref()
+}
+
+/// Clients of old ask for replies by a field that says no for all drops.
+fn is_reply(flow: &Flow) -> Option<bool> {
+    flow.is_reply.or((flow.verdict == Verdict::Dropped).then_some(false))
 }
 
 fn tcp_flags(flow: &Flow) -> Option<TcpFlags> {

@@ -21,8 +21,6 @@ pub struct Options {
     pub policy_names: bool,
     /// Names instead of addresses, where there are any.
     pub translate: bool,
-    /// Identities by number even where they have a name.
-    pub numeric: bool,
     /// Colours, for a terminal.
     pub colours: bool,
     /// How to write times.
@@ -35,7 +33,6 @@ impl Default for Options {
             node_name: false,
             policy_names: false,
             translate: true,
-            numeric: false,
             colours: false,
             time: TimeFormat::StampMilli,
         }
@@ -47,9 +44,8 @@ impl Default for Options {
 pub fn compact(flow: &Flow, options: &Options) -> String {
     let (source, destination) = hosts(flow, options);
     let paint = Paint(options.colours);
-    let end = |host: &str, identity| {
-        format!("{} {}", paint.cyan(host), paint.magenta(&self::identity(identity, options)))
-    };
+    let end =
+        |host: &str, identity| format!("{} {}", paint.cyan(host), paint.magenta(&self::identity(identity)));
     let source = end(&source, flow.source.identity);
     let destination = end(&destination, flow.destination.identity);
     let (left, arrow, right) = match flow.is_reply {
@@ -63,7 +59,7 @@ pub fn compact(flow: &Flow, options: &Options) -> String {
         options.time.write(flow.time),
         clean(&type_text(flow)),
         verdict(flow, options),
-        clean(&flow.summary()),
+        summary(flow, &paint),
     )
 }
 
@@ -83,7 +79,7 @@ pub fn dict(flow: &Flow, options: &Options) -> String {
     line("DESTINATION", &paint.cyan(&destination));
     line("TYPE", &clean(&type_text(flow)));
     line("VERDICT", &verdict(flow, options));
-    line("SUMMARY", &clean(&flow.summary()));
+    line("SUMMARY", &summary(flow, &paint));
     text
 }
 
@@ -112,7 +108,7 @@ pub fn columns(flow: &Flow, options: &Options) -> Vec<String> {
         destination,
         clean(&type_text(flow)).into_owned(),
         verdict(flow, &options),
-        clean(&flow.summary()).into_owned(),
+        summary(flow, &Paint(false)),
     ]);
     cells
 }
@@ -196,8 +192,57 @@ pub fn type_text(flow: &Flow) -> String {
                 Direction::Egress => "EGRESS",
             }
         ),
+        EVENT_CAPTURE => named(&CAPTURES, flow.rare.as_ref().map_or(0, |rare| rare.capture_point)),
+        EVENT_TRACE_SOCK => named(&SOCKETS, flow.rare.as_ref().map_or(0, |rare| rare.socket_point)),
         _ => "UNKNOWN".to_owned(),
     }
+}
+
+/// Where captures are taken, by number.
+const CAPTURES: [&str; 12] = [
+    "DBG_CAPTURE_POINT_UNKNOWN",
+    "",
+    "",
+    "",
+    "DBG_CAPTURE_DELIVERY",
+    "DBG_CAPTURE_FROM_LB",
+    "DBG_CAPTURE_AFTER_V46",
+    "DBG_CAPTURE_AFTER_V64",
+    "DBG_CAPTURE_PROXY_PRE",
+    "DBG_CAPTURE_PROXY_POST",
+    "DBG_CAPTURE_SNAT_PRE",
+    "DBG_CAPTURE_SNAT_POST",
+];
+
+/// Sides of translations at sockets, by number.
+const SOCKETS: [&str; 5] =
+    ["SOCK_XLATE_POINT_UNKNOWN", "pre-xlate-fwd", "post-xlate-fwd", "pre-xlate-rev", "post-xlate-rev"];
+
+/// How peers had to prove who they are, by number.
+const AUTHS: [&str; 3] = ["DISABLED", "SPIRE", "TEST_ALWAYS_FAIL"];
+
+fn named(names: &[&str], number: i32) -> String {
+    let name =
+        usize::try_from(number).ok().and_then(|index| names.get(index)).filter(|name| !name.is_empty());
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}
+
+/// The summary, and what few flows have beside it.
+fn summary(flow: &Flow, paint: &Paint) -> String {
+    let summary = flow.summary();
+    let summary = clean(&summary);
+    let Some(rare) = &flow.rare else { return summary.into_owned() };
+    let mut text = String::new();
+    if rare.ip_trace_id != 0 {
+        let _ = write!(text, "IP Trace ID: {}; ", rare.ip_trace_id);
+    }
+    text.push_str(&summary);
+    if rare.auth != 0 {
+        let name = named(&AUTHS, rare.auth);
+        let name = if rare.auth == 2 { paint.red(&name) } else { paint.green(&name) };
+        let _ = write!(text, "; Auth: {name}");
+    }
+    text
 }
 
 fn l7_type(l7: &L7) -> String {
@@ -291,6 +336,7 @@ fn host(end: &End, address: &str, port: Option<u16>, options: &Options) -> Strin
         None
     };
     let host = name.unwrap_or_else(|| address.to_owned());
+    let port = port.filter(|port| *port != 0).map(|port| Paint(options.colours).yellow(&port.to_string()));
     match port {
         None => host,
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
@@ -299,10 +345,7 @@ fn host(end: &End, address: &str, port: Option<u16>, options: &Options) -> Strin
 }
 
 /// `(host)` for the fixed identities, `(ID:n)` for all others.
-fn identity(number: u32, options: &Options) -> String {
-    if options.numeric {
-        return format!("(ID:{number})");
-    }
+fn identity(number: u32) -> String {
     match NumericIdentity(number).reserved() {
         Some(reserved) => format!("({})", reserved.name),
         None if number == 0 => "(unknown)".to_owned(),

@@ -1,8 +1,10 @@
 //! The flow, in our own words; its meaning is that of `flow.Flow` in Cilium's flow API 1.19.
 
+mod agent;
 mod l7;
 mod numbers;
 
+pub use agent::{AgentEvent, AgentNews};
 pub use l7::{L7, L7Kind, L7Record};
 pub use numbers::{LostSource, Point, Reason, Verdict};
 
@@ -84,8 +86,32 @@ pub struct Flow {
     pub ingress_denied_by: Policies,
     /// `log` texts of the policies that matched.
     pub policy_log: Arc<[String]>,
+    /// What few flows have.
+    pub rare: Option<Arc<Rare>>,
     /// One line for people, if whoever made the flow gave one; see [`Flow::summary`].
     pub given_summary: Option<String>,
+}
+
+/// What few flows have, apart from the others so that these stay small. Numbers and texts without a meaning are 0 and
+/// empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Distributed trace that the message belongs to.
+    pub trace_id: String,
+    /// Trace number that the packet carries in an IP option.
+    pub ip_trace_id: u64,
+    /// Kind of the IP option that carries it.
+    pub ip_option: u32,
+    /// Side of a translation at a socket (`flow.SocketTranslationPoint`).
+    pub socket_point: i32,
+    /// Cookie of that socket.
+    pub socket_cookie: u64,
+    /// Control group of the process behind it.
+    pub cgroup: u64,
+    /// Where a capture was taken (`flow.DebugCapturePoint`).
+    pub capture_point: i32,
+    /// How the peer had to prove who it is (`flow.AuthType`).
+    pub auth: i32,
 }
 
 /// A list of policies, shared between flows.

@@ -1,5 +1,6 @@
 //! From and to our own words.
 
+mod agent;
 mod filter;
 mod from_pb;
 mod to_pb;

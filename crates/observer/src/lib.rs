@@ -1,11 +1,12 @@
 //! The Hubble server of one node: keeps the last flows and hands them out over gRPC (`observer.Observer`, `peer.Peer`,
-//! health), on sockets that the caller opened.
+//! health, reflection), on sockets that the caller opened.
 //!
 //! Flows come in by [`Observer::push`], which never waits: readers are places in a ring, and one that is too slow is
 //! told how many flows it missed. Deliberately absent: decoding (the `flow` crate), TLS (the caller wraps its
 //! connections), merging of nodes (the relay).
 #![forbid(unsafe_code)]
 
+mod events;
 mod follow;
 mod peers;
 mod query;
@@ -14,10 +15,11 @@ mod serve;
 mod service;
 mod store;
 
+pub use grpc::ServeError;
 pub use peers::Peer;
-pub use serve::ServeError;
 
-use flow::{Flow, LostEvents, LostSource};
+use events::Events;
+use flow::{AgentNews, Flow, LostEvents, LostSource};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
@@ -49,6 +51,9 @@ pub(crate) struct Shared {
     store: Store,
     /// Woken when something was written.
     written: Notify,
+    events: Events,
+    /// Woken when an event of the agent was noted.
+    events_written: Notify,
     peers: watch::Sender<Arc<[Peer]>>,
     /// Ends all streams.
     closing: CancellationToken,
@@ -61,6 +66,8 @@ impl Observer {
             store: Store::new(config.capacity),
             started: Instant::now(),
             written: Notify::new(),
+            events: Events::default(),
+            events_written: Notify::new(),
             peers: watch::Sender::new(Arc::default()),
             closing: CancellationToken::new(),
             config,
@@ -87,6 +94,12 @@ impl Observer {
             self.shared.store.lost(LostEvents { source, count, cpu, first: now, last: now });
             self.shared.written.notify_waiters();
         }
+    }
+
+    /// Notes something that happened in the agent. Never waits for readers.
+    pub fn note(&self, what: AgentNews) {
+        self.shared.events.push(what);
+        self.shared.events_written.notify_waiters();
     }
 
     /// Sets the servers that `peer.Peer` tells of: all nodes of the cluster, this one too.

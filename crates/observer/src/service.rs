@@ -4,6 +4,7 @@ use crate::follow::Reader;
 use crate::query::Query;
 use crate::{Observer, now};
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use hubble_pb::observer as pb;
 use hubble_pb::relay::NodeState;
 use hubble_pb::wkt::UInt32Value;
@@ -32,29 +33,41 @@ impl pb::observer_server::Observer for Observer {
 
     async fn get_agent_events(
         &self,
-        _: Request<pb::GetAgentEventsRequest>,
+        request: Request<pb::GetAgentEventsRequest>,
     ) -> Answer<Self::GetAgentEventsStream> {
-        Err(Status::unimplemented("this agent records no agent events; ask for flows"))
+        let stream = crate::events::stream(self.shared.clone(), &request.into_inner())?;
+        Ok(Response::new(Box::pin(stream)))
     }
 
+    /// The datapath has no debug events, so there are none to tell: the stream ends, or stays open for who follows.
     async fn get_debug_events(
         &self,
-        _: Request<pb::GetDebugEventsRequest>,
+        request: Request<pb::GetDebugEventsRequest>,
     ) -> Answer<Self::GetDebugEventsStream> {
-        Err(Status::unimplemented("this datapath has no debug events; ask for flows"))
+        let (follow, shared) = (request.into_inner().follow, self.shared.clone());
+        let ended = async move {
+            if follow {
+                shared.closing.cancelled().await;
+            }
+            None
+        };
+        Ok(Response::new(Box::pin(ended.into_stream().filter_map(std::future::ready))))
     }
 
     async fn get_nodes(&self, _: Request<pb::GetNodesRequest>) -> Answer<pb::GetNodesResponse> {
         let config = &self.shared.config;
         let figures = self.shared.store.figures(now());
-        let own = |node: &crate::Peer| node.name == config.node_name;
-        let address = self.shared.peers.borrow().iter().find(|p| own(p)).map(|p| p.address.clone());
+        let own = self.shared.peers.borrow().iter().find(|peer| peer.name == config.node_name).cloned();
+        let tls = own.as_ref().map(|peer| pb::Tls {
+            enabled: peer.tls_server_name.is_some(),
+            server_name: peer.tls_server_name.clone().unwrap_or_default(),
+        });
         let node = pb::Node {
             name: config.node_name.clone(),
             version: config.version.clone(),
-            address: address.unwrap_or_default(),
+            address: own.map(|peer| peer.address).unwrap_or_default(),
             state: NodeState::NodeConnected.into(),
-            tls: None,
+            tls,
             uptime_ns: self.uptime_ns(),
             num_flows: figures.held,
             max_flows: figures.capacity,

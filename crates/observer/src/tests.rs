@@ -119,8 +119,47 @@ async fn bad_requests_say_why() {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains(text), "{status}");
     }
-    let status = server.client().get_agent_events(GetAgentEventsRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    let events = GetAgentEventsRequest { first: true, follow: true, ..Default::default() };
+    let status = server.client().get_agent_events(events).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn events_of_the_agent_and_of_the_datapath() {
+    let mut server = Server::start(7).await;
+    let policy = |revision| AgentNews::Policy { deleted: false, labels: vec![], revision, rules: 1 };
+    (1..=5).for_each(|revision| server.observer.note(policy(revision)));
+    server.observer.extend((1..=100).map(at));
+    let mut client = server.client();
+    let revision = |response: GetAgentEventsResponse| {
+        use hubble_pb::flow::agent_event::Notification;
+        assert_eq!(response.node_name, "default/n1");
+        match response.agent_event.unwrap().notification.unwrap() {
+            Notification::PolicyUpdate(update) => update.revision,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut told = async |request: GetAgentEventsRequest| {
+        let stream = client.get_agent_events(request).await.unwrap().into_inner();
+        stream.map(|event| revision(event.unwrap())).collect::<Vec<_>>().await
+    };
+    let request = GetAgentEventsRequest::default;
+    assert_eq!(told(request()).await, [1, 2, 3, 4, 5]);
+    assert_eq!(told(GetAgentEventsRequest { number: 2, ..request() }).await, [4, 5]);
+    assert_eq!(told(GetAgentEventsRequest { number: 2, first: true, ..request() }).await, [1, 2]);
+    let past = Some(Timestamp::from_unix_nanos(1));
+    assert!(told(GetAgentEventsRequest { until: past, ..request() }).await.is_empty());
+    let follow = GetAgentEventsRequest { follow: true, ..request() };
+    let mut following = server.client().get_agent_events(follow).await.unwrap().into_inner();
+    let debug = |follow| GetDebugEventsRequest { follow, ..Default::default() };
+    let mut debugging = server.client().get_debug_events(debug(true)).await.unwrap().into_inner();
+    assert!(
+        server.client().get_debug_events(debug(false)).await.unwrap().into_inner().next().await.is_none()
+    );
+    server.observer.note(policy(6));
+    assert_eq!(revision(following.next().await.unwrap().unwrap()), 6);
+    server.stop.take().unwrap().send(()).unwrap();
+    assert!(following.next().await.is_none() && debugging.next().await.is_none());
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ const CONFINED: &[Confined] = &[
     confined("prost-build", &["axoneme-hubble-pb"]),
     confined("pbjson-build", &["axoneme-hubble-pb"]),
     confined("protox", &["axoneme-hubble-pb"]),
+    confined("rustls*", &["axoneme-grpc"]),
+    confined("tokio-rustls", &["axoneme-grpc"]),
 ];
 
 /// Parts of the Kubernetes client that mean IO. `kube-api` has the library for its derive macros only.

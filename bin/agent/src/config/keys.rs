@@ -87,9 +87,17 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "drop what a pod sends under an address that is not its own",
     ),
+    key("hubble-disable-tls", "false", "serve the Hubble API on hubble-listen-address in plain text"),
     key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
     key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
     key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
+    key("hubble-tls-cert-file", "", "certificate of the Hubble API in PEM; read again when it changes"),
+    key(
+        "hubble-tls-client-ca-files",
+        "",
+        "authorities that clients' certificates must come from; empty: anybody may ask",
+    ),
+    key("hubble-tls-key-file", "", "private key of hubble-tls-cert-file in PEM"),
     key(
         "ip-masq-agent-config-path",
         "/etc/config/ip-masq-agent",

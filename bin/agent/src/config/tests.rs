@@ -64,6 +64,11 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
         (vec![("enable-policy", "sometimes")], "--enable-policy=sometimes"),
         (vec![("ipv4-native-routing-cidr", "10.0.0.0")], "--ipv4-native-routing-cidr=10.0.0.0"),
         (vec![("hubble-listen-address", "here")], "--hubble-listen-address=here"),
+        (vec![("hubble-listen-address", ":4244")], "needs --hubble-tls-cert-file"),
+        (
+            vec![("hubble-listen-address", ":4244"), ("hubble-tls-cert-file", "/c")],
+            "needs --hubble-tls-key-file",
+        ),
         (vec![("k8s-node-name", "")], "K8S_NODE_NAME"),
     ] {
         let text = refusal(&pairs);
@@ -100,7 +105,7 @@ fn flags_win_over_environment_and_folder() {
 
 #[test]
 fn a_port_alone_listens_everywhere() {
-    let config = parse(&[("hubble-listen-address", ":4244")]).expect("valid");
+    let config = parse(&[("hubble-listen-address", ":4244"), ("hubble-disable-tls", "true")]).expect("valid");
     let listen = config.hubble.and_then(|h| h.listen).expect("listens");
     assert_eq!(listen.to_string(), "[::]:4244");
     assert!(parse(&[("enable-hubble", "false")]).expect("valid").hubble.is_none());

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::clock;
 use crate::names::{Fixed, Names};
 use crate::owner::Handle;
+use crate::services::{self, Services};
 
 /// Records that may wait between the ring's thread and the runtime.
 const QUEUE: usize = 16_384;
@@ -56,6 +57,8 @@ pub(crate) struct Events {
     pub handle: Handle,
     /// What does not change about this node.
     pub fixed: Fixed,
+    /// The way to the names of services.
+    pub services: services::Handle,
     /// Listeners of the monitor.
     pub monitors: Monitors,
     /// The observer, if flows are wanted at all times.
@@ -158,10 +161,29 @@ impl Events {
             let _ = self.monitors.sender.send(event);
         }
         if let Some(sink) = &mut self.sink {
+            let flows = self.services.ask(move |services| name_services(services, flows)).await?;
             sink(flows, lost);
         }
         Ok(())
     }
+}
+
+/// Names the services among the ends of flows, which another task knows. An end that is a pod is no service.
+fn name_services(services: &mut Services, mut flows: Vec<Flow>) -> Vec<Flow> {
+    for flow in &mut flows {
+        let (Some(ip), ports) = (flow.ip, flow.l4.as_ref().and_then(flow::L4::ports).unwrap_or_default())
+        else {
+            continue;
+        };
+        let ends = [(&mut flow.source, ip.source, ports.0), (&mut flow.destination, ip.destination, ports.1)];
+        for (end, address, port) in ends.into_iter().filter(|(end, ..)| end.pod.is_none()) {
+            if let Some(name) = services.balancer.name_of(address, port) {
+                let (name, namespace) = (name.name.to_string(), name.namespace.to_string());
+                end.service = Some(Arc::new(flow::Service { name, namespace }));
+            }
+        }
+    }
+    flows
 }
 
 /// A flow as the monitor prints it.

@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use flow::LostSource;
+use flow::{AgentNews, LostSource};
 use futures::future::BoxFuture;
 use observer::{Observer, Peer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Hubble;
+use crate::config::{Hubble, HubbleTls};
 use crate::names::Fixed;
 use crate::owner::Handle;
 use crate::tasks::events::Sink;
@@ -27,21 +28,31 @@ pub(crate) struct Server {
     pub(crate) sink: Sink,
 }
 
+/// How often certificates are looked for that are not there yet.
+const TLS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// An observer that has seen nothing but the agent's start.
+pub(crate) fn observer(hubble: &Hubble, fixed: &Fixed) -> Observer {
+    let observer = Observer::new(observer::Config {
+        node_name: fixed.node.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capacity: hubble.capacity,
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    observer.note(AgentNews::Started(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
+    observer
+}
+
 /// Opens the sockets and sets the server up.
 ///
 /// # Errors
 /// A socket cannot be opened.
 pub(crate) async fn start(
     hubble: &Hubble,
-    fixed: &Fixed,
+    observer: Observer,
     handle: &Handle,
     stop: &CancellationToken,
 ) -> Result<Server> {
-    let observer = Observer::new(observer::Config {
-        node_name: fixed.node.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        capacity: hubble.capacity,
-    });
     let mut futures: Vec<BoxFuture<'static, Result<()>>> = Vec::new();
     let listener = unix(hubble)?;
     let (server, ended) = (observer.clone(), stop.clone().cancelled_owned());
@@ -51,14 +62,38 @@ pub(crate) async fn start(
             .await
             .with_context(|| format!("cannot listen on {address} (--hubble-listen-address)"))?;
         let (server, ended) = (observer.clone(), stop.clone().cancelled_owned());
-        futures.push(Box::pin(async move { Ok(server.serve_tcp(listener, ended).await?) }));
-        futures.push(Box::pin(keep_peers(observer.clone(), handle.clone(), address)));
+        match hubble.tls.clone() {
+            None => futures.push(Box::pin(async move { Ok(server.serve_tcp(listener, ended).await?) })),
+            Some(tls) => futures.push(Box::pin(async move {
+                let tls = certificates(tls).await;
+                Ok(server.serve(Arc::new(tls).accept(listener), ended).await?)
+            })),
+        }
+        futures.push(Box::pin(keep_peers(observer.clone(), handle.clone(), address, hubble.tls.is_some())));
     }
     let sink = Box::new(move |flows: Vec<flow::Flow>, lost: u64| {
         observer.lost(LostSource::KernelRing, lost, None);
         observer.extend(flows);
     });
     Ok(Server { futures, sink })
+}
+
+/// Waits for certificates: whoever makes them may come after the agent.
+async fn certificates(tls: HubbleTls) -> grpc::Server {
+    let mut told = String::new();
+    loop {
+        match grpc::Server::new(tls.identity.clone(), tls.clients.clone()) {
+            Ok(server) => return server,
+            Err(error) => {
+                let text = crate::text(&error);
+                if text != told {
+                    tracing::warn!(error = text, "flows are not served on TCP until there are certificates");
+                    told = text;
+                }
+            }
+        }
+        tokio::time::sleep(TLS_INTERVAL).await;
+    }
 }
 
 fn unix(hubble: &Hubble) -> Result<UnixListener> {
@@ -77,7 +112,7 @@ fn unix(hubble: &Hubble) -> Result<UnixListener> {
 }
 
 /// Every agent of the cluster serves flows on the same port.
-async fn keep_peers(observer: Observer, handle: Handle, listen: SocketAddr) -> Result<()> {
+async fn keep_peers(observer: Observer, handle: Handle, listen: SocketAddr, tls: bool) -> Result<()> {
     loop {
         let peers = handle.ask(move |owner| {
             let settings = owner.state.settings();
@@ -86,12 +121,26 @@ async fn keep_peers(observer: Observer, handle: Handle, listen: SocketAddr) -> R
                 Some(Peer {
                     name: format!("{}/{}", settings.cluster, node.name),
                     address: SocketAddr::new(node.primary()?, listen.port()).to_string(),
-                    tls_server_name: None,
+                    tls_server_name: tls.then(|| server_name(&node.name, &settings.cluster)),
                 })
             };
             [&settings.node].into_iter().chain(others).filter_map(peer).collect()
         });
         observer.set_peers(peers.await?);
         tokio::time::sleep(PEERS_INTERVAL).await;
+    }
+}
+
+/// The name that a node's certificate is for. Dots would add levels, which a certificate for `*.CLUSTER.…` does not
+/// cover.
+fn server_name(node: &str, cluster: &str) -> String {
+    format!("{}.{}.hubble-grpc.cilium.io", node.replace('.', "-"), cluster.replace('.', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn certificates_are_for_nodes_of_a_cluster() {
+        assert_eq!(super::server_name("n1.example.org", "east"), "n1-example-org.east.hubble-grpc.cilium.io");
     }
 }

@@ -5,7 +5,6 @@ use clap::Parser;
 use flow::*;
 use observer::{Config, Observer};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A denied connection attempt, and the answer to one that was let through.
 fn flows() -> [Flow; 2] {
@@ -68,7 +67,7 @@ async fn hubble(arguments: &[&str]) -> anyhow::Result<String> {
     let cli = Cli::try_parse_from(["hubble", "--server", &server].iter().chain(arguments))?;
     let mut out = Vec::new();
     match cli.command {
-        Command::Observe(options) => crate::observe::run(&options, &cli.server, &mut out).await?,
+        Command::Observe(options) => crate::observe::run(&options, &cli.server, cli.debug, &mut out).await?,
         Command::Status(options) => crate::status::run(&options, &cli.server, &mut out).await?,
         other => panic!("{other:?} is not tested here"),
     }
@@ -121,11 +120,7 @@ async fn status_and_errors() {
     assert!(error.contains("refused") && error.contains("source_label"), "{error}");
     let error = hubble(&["observe", "-f", "-o", "table"]).await.unwrap_err().to_string();
     assert!(error.contains("--follow"), "{error}");
-    let gone = crate::cli::Server {
-        server: "unix:///nowhere/hubble.sock".into(),
-        timeout: Duration::from_secs(5),
-        request_timeout: Duration::from_secs(5),
-    };
+    let gone = Cli::parse_from(["hubble", "status", "--server", "unix:///nowhere/hubble.sock"]).server;
     let error = crate::connect::connect(&gone).await.unwrap_err().to_string();
-    assert!(error.contains("is the agent running"), "{error}");
+    assert!(error.contains("is a Hubble server or relay there"), "{error}");
 }

@@ -100,6 +100,23 @@
       - key: config
         path: ip-masq-agent
 {{- end }}
+{{- if include "hubble.tls" . }}
+- name: hubble-tls
+  projected:
+    defaultMode: 0400
+    sources:
+      - secret:
+          name: {{ include "hubble.serverSecret" . }}
+          # The network must not wait for whoever makes certificates; the agent waits for them itself.
+          optional: true
+          items:
+            - key: tls.crt
+              path: server.crt
+            - key: tls.key
+              path: server.key
+            - key: ca.crt
+              path: client-ca.crt
+{{- end }}
 - name: bpf-maps
   hostPath:
     path: {{ $v.bpf.root }}

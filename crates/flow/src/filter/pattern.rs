@@ -1,10 +1,14 @@
 //! Single members of a filter, and how they are written.
 
 use crate::model::{Flow, L4, L7Record};
+use regex::{Regex, RegexBuilder};
 use std::str::FromStr;
 
+/// What a compiled expression may take, bytes: enough for any that a person writes, too little to hurt an agent.
+const REGEX_SIZE: usize = 1 << 20;
+
 /// A text that is no member of a filter.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum PatternError {
     /// Neither namespace nor name.
     #[error("pattern {text:?} is empty: write NAME, NAMESPACE/ or NAMESPACE/NAME")]
@@ -26,6 +30,23 @@ pub enum PatternError {
         /// What was given.
         text: String,
     },
+    /// Not a status code.
+    #[error(
+        "HTTP status {text:?} is none: write three digits such as 404, or the first ones and a + such as 5+"
+    )]
+    Status {
+        /// What was given.
+        text: String,
+    },
+    /// Not a regular expression, or too large a one.
+    #[error("regular expression {text:?} cannot be used")]
+    Regex {
+        /// What was given.
+        text: String,
+        /// Why.
+        #[source]
+        source: Box<regex::Error>,
+    },
     /// A character that no DNS or node name has.
     #[error("name pattern {text:?} holds {character:?}: use letters, digits, '-', '.', '_' and '*'")]
     Name {
@@ -35,6 +56,10 @@ pub enum PatternError {
         character: char,
     },
 }
+
+/// A regular expression that fits anywhere in a text, in time linear in the text.
+#[derive(Clone, Debug)]
+pub struct TextPattern(Regex);
 
 /// Pods or services: `ns/name`, `ns/` (all of it), `/name` (in any namespace), `name` (in `default`). The name may end
 /// early: `kube-system/coredns-` fits all of them.
@@ -93,6 +118,30 @@ pub enum Protocol {
     Kafka,
 }
 
+impl TextPattern {
+    /// Whether it fits.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl PartialEq for TextPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl FromStr for TextPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let built = RegexBuilder::new(text).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build();
+        built
+            .map(Self)
+            .map_err(|source| PatternError::Regex { text: text.to_owned(), source: Box::new(source) })
+    }
+}
+
 impl PodPattern {
     /// Whether a pod or service fits.
     pub fn matches(&self, namespace: &str, name: &str) -> bool {
@@ -141,7 +190,9 @@ impl NodePattern {
     /// Whether a node fits, given as `cluster/name` or `name`.
     pub fn matches(&self, node: &str) -> bool {
         let (cluster, name) = node.split_once('/').unwrap_or(("default", node));
-        self.cluster.as_ref().is_none_or(|pattern| pattern.matches(cluster)) && self.name.matches(name)
+        !node.is_empty()
+            && self.cluster.as_ref().is_none_or(|pattern| pattern.matches(cluster))
+            && self.name.matches(name)
     }
 }
 

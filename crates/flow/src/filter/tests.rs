@@ -128,6 +128,7 @@ fn about_the_flow() {
         Filter { directions: vec![Direction::Egress], ..Default::default() },
         Filter { events: vec![(EVENT_DROP, None)], ..Default::default() },
         Filter { events: vec![(EVENT_DROP, Some(133))], ..Default::default() },
+        Filter { events: vec![(0, None)], ..Default::default() },
         Filter { protocols: list("udp TCP"), ..Default::default() },
         Filter { replies: vec![false], ..Default::default() },
         Filter { tcp_flags: vec![TcpFlags(0x02)], ..Default::default() },
@@ -144,7 +145,13 @@ fn about_the_flow() {
     let no = [
         Filter { uuids: vec!["u".into()], ..Default::default() },
         Filter { drop_reasons: vec![0], ..Default::default() },
-        Filter { events: vec![(EVENT_DROP, Some(0)), (EVENT_TRACE, None)], ..Default::default() },
+        Filter {
+            events: vec![(EVENT_DROP, Some(0)), (EVENT_TRACE, None), (0, Some(1))],
+            ..Default::default()
+        },
+        Filter { traces: vec!["t1".into()], ..Default::default() },
+        Filter { ip_traces: vec![0], ..Default::default() },
+        Filter { encrypted: vec![true], ..Default::default() },
         Filter { protocols: list("icmp http"), ..Default::default() },
         Filter { replies: vec![true], ..Default::default() },
         Filter { tcp_flags: vec![TcpFlags(0x03)], ..Default::default() },
@@ -154,6 +161,88 @@ fn about_the_flow() {
         Filter { node_labels: vec![parse_selector("zone=b").unwrap()], ..Default::default() },
     ];
     no.into_iter().for_each(|filter| check(filter, false));
+}
+
+#[test]
+fn what_nobody_knows_of_a_flow() {
+    let fits = |filter: Filter, flow: &Flow| filter.matches(flow);
+    let replies = |reply| Filter { replies: vec![reply], ..Default::default() };
+    let unknown = Flow { verdict: Verdict::Forwarded, ..Flow::default() };
+    assert!(!fits(replies(true), &unknown) && !fits(replies(false), &unknown));
+    let dropped = Flow { verdict: Verdict::Dropped, ..Flow::default() };
+    assert!(!fits(replies(true), &dropped) && fits(replies(false), &dropped));
+    assert!(
+        fits(Filter { encrypted: vec![false], ..Default::default() }, &unknown),
+        "no IP, so not encrypted"
+    );
+    let reasons = Filter { drop_reasons: vec![0], ..Default::default() };
+    assert!(fits(reasons.clone(), &dropped) && !fits(reasons, &unknown));
+    assert!(!fits(Filter { nodes: list("*"), ..Default::default() }, &unknown), "no node name");
+}
+
+fn http(code: u32) -> Flow {
+    let record = L7Record::Http {
+        code,
+        method: "GET".into(),
+        url: "http://shop/items/7?all=1".into(),
+        protocol: "HTTP/1.1".into(),
+        headers: vec![("Host".into(), "shop".into()), ("X-Id".into(), "1".into())],
+    };
+    let rare = Rare { trace_id: "t1".into(), ip_trace_id: 9, ..Rare::default() };
+    let l7 = L7 { kind: L7Kind::Response, latency: 1, record };
+    Flow { l7: Some(Arc::new(l7)), rare: Some(Arc::new(rare)), ..Flow::default() }
+}
+
+#[test]
+fn messages_of_layer_7() {
+    let l7 = |l7: L7Filter| Filter { l7, ..Default::default() };
+    let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let yes = [
+        L7Filter { statuses: list("500 4+"), ..Default::default() },
+        L7Filter { methods: vec!["post".into(), "get".into()], ..Default::default() },
+        L7Filter { paths: list(r"^/items/\d+$"), ..Default::default() },
+        L7Filter { urls: list("shop.*all=1"), ..Default::default() },
+        L7Filter { headers: header("X-Id", "1"), ..Default::default() },
+    ];
+    for filter in yes {
+        assert!(l7(filter.clone()).matches(&http(404)), "{filter:?}");
+        assert!(!l7(filter).matches(&sample()), "no HTTP");
+    }
+    let no = [
+        L7Filter { statuses: list("5+ 403"), ..Default::default() },
+        L7Filter { methods: vec!["PUT".into()], ..Default::default() },
+        L7Filter { paths: list("all"), ..Default::default() },
+        L7Filter { urls: list("^shop"), ..Default::default() },
+        L7Filter { headers: header("x-id", "1"), ..Default::default() },
+        L7Filter { statuses: list("404"), methods: vec!["PUT".into()], ..Default::default() },
+        L7Filter { dns_queries: list(".*"), ..Default::default() },
+    ];
+    no.into_iter().for_each(|filter| assert!(!l7(filter.clone()).matches(&http(404)), "{filter:?}"));
+    assert!(!l7(L7Filter { statuses: list("1+"), ..Default::default() }).matches(&http(0)), "a request");
+    assert!(Filter { traces: vec!["t1".into()], ip_traces: vec![9], ..Default::default() }.matches(&http(0)));
+}
+
+#[test]
+fn dns_queries() {
+    let record = L7Record::Dns {
+        query: "db.shop.svc.cluster.local.".into(),
+        ips: vec![],
+        ttl: 0,
+        cnames: vec![],
+        observed_by: "proxy".into(),
+        rcode: 0,
+        qtypes: vec!["A".into()],
+        rrtypes: vec![],
+    };
+    let flow =
+        Flow { l7: Some(Arc::new(L7 { kind: L7Kind::Request, latency: 0, record })), ..Flow::default() };
+    let fits = |text: &str| {
+        let l7 = L7Filter { dns_queries: list(text), ..Default::default() };
+        Filter { l7, ..Default::default() }.matches(&flow)
+    };
+    assert!(fits(r"^db\.") && fits("nothing local.$"));
+    assert!(!fits("^shop") && !fits("DB"));
+    assert!("(".parse::<TextPattern>().is_err() && "(a{999}){999}".parse::<TextPattern>().is_err());
 }
 
 #[test]

@@ -119,8 +119,8 @@ fn other_names_of_an_address() {
     line(&flow, "shop/web-1:40000 (ID:4711) -> a.org,b.org:80 (world) to-stack FORWARDED (TCP Flags: SYN)");
     flow.destination.service = Some(Arc::new(Service { name: "api".into(), namespace: "shop".into() }));
     line(&flow, "shop/web-1:40000 (ID:4711) -> shop/api:80 (world) to-stack FORWARDED (TCP Flags: SYN)");
-    let numeric = Options { translate: false, numeric: true, ..Options::default() };
-    assert!(compact(&flow, &numeric).contains("10.0.0.1:40000 (ID:4711) -> 192.0.2.1:80 (ID:2)"));
+    let numeric = Options { translate: false, ..Options::default() };
+    assert!(compact(&flow, &numeric).contains("10.0.0.1:40000 (ID:4711) -> 192.0.2.1:80 (world)"));
 }
 
 #[test]
@@ -217,7 +217,9 @@ fn nothing_from_outside_steers_the_terminal() {
 fn colours_only_when_asked() {
     let options = Options { colours: true, ..Options::default() };
     let text = compact(&sample(), &options);
-    assert!(text.contains("\u{1b}[36mshop/web-1:40000\u{1b}[0m \u{1b}[35m(ID:4711)\u{1b}[0m"), "{text:?}");
+    let port = "\u{1b}[33m40000\u{1b}[0m";
+    assert!(text.contains(&format!("\u{1b}[36mshop/web-1:{port}\u{1b}[0m")), "{text:?}");
+    assert!(text.contains("\u{1b}[35m(ID:4711)\u{1b}[0m"), "{text:?}");
     assert!(text.contains("\u{1b}[32mFORWARDED\u{1b}[0m"));
     assert!(columns(&sample(), &options).iter().all(|cell| !cell.contains('\u{1b}')));
 }

@@ -2,8 +2,8 @@
 
 use super::from_pb::direction;
 use crate::flow as pb;
-use flow::filter::{EndFilter, SelectorTextError, parse_selector};
-use flow::{Filter, Filters, Interface, Verdict, Workload};
+use flow::filter::{EndFilter, L7Filter, SelectorTextError, parse_selector};
+use flow::{EVENT_ACCESS_LOG, Filter, Filters, Interface, Verdict, Workload};
 use std::error::Error;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -33,6 +33,14 @@ pub enum FilterError {
         /// The number.
         number: i64,
     },
+    /// Nothing could fit both fields.
+    #[error(
+        "flow filter field {field} asks for messages of layer 7, which event_type leaves out: add type l7 (129), or leave event_type out"
+    )]
+    NotOfLayer7 {
+        /// The field about layer 7.
+        field: &'static str,
+    },
     /// A field that this server cannot follow. Ignoring it would show flows that nobody asked for.
     #[error("flow filter field {field} is not supported by this server: leave it out")]
     Unsupported {
@@ -52,6 +60,7 @@ impl TryFrom<pb::FlowFilter> for Filter {
 
     fn try_from(filter: pb::FlowFilter) -> Result<Self, FilterError> {
         refuse_unsupported(&filter)?;
+        let l7 = l7(&filter)?;
         let source = EndFilter {
             addresses: networks("source_ip", &filter.source_ip)?,
             pods: members("source_pod", &filter.source_pod)?,
@@ -93,29 +102,44 @@ impl TryFrom<pb::FlowFilter> for Filter {
             node_labels: selectors("node_labels", &filter.node_labels)?,
             ip_versions: numbers("ip_version", &filter.ip_version, ip_version)?,
             encrypted: filter.encrypted,
+            l7,
+            traces: filter.trace_id,
+            ip_traces: filter.ip_trace_id,
         })
     }
 }
 
+/// CEL would be a second language with a parser and an evaluator of its own, at the mercy of whoever may ask for flows.
 fn refuse_unsupported(filter: &pb::FlowFilter) -> Result<(), FilterError> {
-    let unsupported = [
+    match &filter.experimental {
+        Some(experimental) if !experimental.cel_expression.is_empty() => {
+            Err(FilterError::Unsupported { field: "experimental.cel_expression" })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn l7(filter: &pb::FlowFilter) -> Result<L7Filter, FilterError> {
+    let events = &filter.event_type;
+    let possible = events.is_empty() || events.iter().any(|event| event.r#type == EVENT_ACCESS_LOG);
+    let lists = [
         ("http_status_code", filter.http_status_code.is_empty()),
         ("http_method", filter.http_method.is_empty()),
         ("http_path", filter.http_path.is_empty()),
         ("http_url", filter.http_url.is_empty()),
         ("http_header", filter.http_header.is_empty()),
-        ("dns_query", filter.dns_query.is_empty()),
-        ("trace_id", filter.trace_id.is_empty()),
-        ("ip_trace_id", filter.ip_trace_id.is_empty()),
-        (
-            "experimental.cel_expression",
-            filter.experimental.as_ref().is_none_or(|e| e.cel_expression.is_empty()),
-        ),
     ];
-    match unsupported.iter().find(|(_, absent)| !absent) {
-        Some((field, _)) => Err(FilterError::Unsupported { field }),
-        None => Ok(()),
+    if let Some((field, _)) = lists.iter().find(|(_, empty)| !empty && !possible) {
+        return Err(FilterError::NotOfLayer7 { field });
     }
+    Ok(L7Filter {
+        statuses: members("http_status_code", &filter.http_status_code)?,
+        methods: filter.http_method.clone(),
+        paths: members("http_path", &filter.http_path)?,
+        urls: members("http_url", &filter.http_url)?,
+        headers: filter.http_header.iter().map(|h| (h.key.clone(), h.value.clone())).collect(),
+        dns_queries: members("dns_query", &filter.dns_query)?,
+    })
 }
 
 fn member_error<E: Error + Send + Sync + 'static>(field: &'static str, text: &str, source: E) -> FilterError {

@@ -6,7 +6,7 @@
 use crate::flow as pb;
 use flow::{
     Direction, End, Ethernet, Flow, FlowKind, Interface, Ip, L4, L7, L7Kind, L7Record, Pod, Point, Policy,
-    Reason, Service, TcpFlags, Tunnel, TunnelProtocol, Verdict, Workload,
+    Rare, Reason, Service, TcpFlags, Tunnel, TunnelProtocol, Verdict, Workload,
 };
 use std::net::{AddrParseError, IpAddr};
 use std::sync::Arc;
@@ -55,6 +55,7 @@ impl TryFrom<pb::Flow> for Flow {
     fn try_from(flow: pb::Flow) -> Result<Self, FlowError> {
         let (event_type, event_subtype) =
             flow.event_type.map_or((0, 0), |event| (event.r#type, event.sub_type));
+        let rare = rare(&flow);
         let mut source: End = flow.source.unwrap_or_default().into();
         source.names = flow.source_names.into();
         source.service = flow.source_service.map(service);
@@ -94,8 +95,24 @@ impl TryFrom<pb::Flow> for Flow {
             ingress_denied_by: policies(flow.ingress_denied_by),
             policy_log: flow.policy_log.into(),
             given_summary: (!flow.summary.is_empty()).then_some(flow.summary),
+            rare,
         })
     }
+}
+
+fn rare(flow: &pb::Flow) -> Option<Arc<Rare>> {
+    let trace_id = flow.trace_context.as_ref().and_then(|context| context.parent.as_ref());
+    let rare = Rare {
+        trace_id: trace_id.map(|parent| parent.trace_id.clone()).unwrap_or_default(),
+        ip_trace_id: flow.ip_trace_id.as_ref().map_or(0, |id| id.trace_id),
+        ip_option: flow.ip_trace_id.as_ref().map_or(0, |id| id.ip_option_type),
+        socket_point: flow.sock_xlate_point,
+        socket_cookie: flow.socket_cookie,
+        cgroup: flow.cgroup_id,
+        capture_point: flow.debug_capture_point,
+        auth: flow.auth_type,
+    };
+    (rare != Rare::default()).then(|| Arc::new(rare))
 }
 
 fn narrow<T: TryFrom<u32>>(field: &'static str, number: u32) -> Result<T, FlowError> {

@@ -11,6 +11,7 @@ impl From<Flow> for pb::Flow {
     #[expect(deprecated, reason = "clients of old read drop_reason, reply and Summary")]
     fn from(flow: Flow) -> Self {
         let summary = flow.summary();
+        let rare = flow.rare.as_deref().cloned().unwrap_or_default();
         Self {
             time: Some(wkt::Timestamp::from_unix_nanos(flow.time)),
             uuid: flow.uuid,
@@ -49,6 +50,15 @@ impl From<Flow> for pb::Flow {
             egress_denied_by: policies(&flow.egress_denied_by),
             ingress_denied_by: policies(&flow.ingress_denied_by),
             policy_log: flow.policy_log.to_vec(),
+            auth_type: rare.auth,
+            ip_trace_id: (rare.ip_trace_id != 0)
+                .then_some(pb::IpTraceId { trace_id: rare.ip_trace_id, ip_option_type: rare.ip_option }),
+            trace_context: (!rare.trace_id.is_empty())
+                .then_some(pb::TraceContext { parent: Some(pb::TraceParent { trace_id: rare.trace_id }) }),
+            debug_capture_point: rare.capture_point,
+            sock_xlate_point: rare.socket_point,
+            socket_cookie: rare.socket_cookie,
+            cgroup_id: rare.cgroup,
             ..Self::default()
         }
     }

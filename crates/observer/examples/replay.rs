@@ -1,0 +1,27 @@
+//! Serves the flows of a file (`hubble observe -o json`) on a unix socket, for trying clients without a cluster:
+//! `cargo run -p axoneme-observer --example replay -- FILE SOCKET`.
+
+use axoneme_observer::{Config, Observer};
+use flow::Flow;
+use hubble_pb::observer::GetFlowsResponse;
+use hubble_pb::observer::get_flows_response::ResponseTypes;
+use std::error::Error;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(file), Some(socket)) = (arguments.next(), arguments.next()) else {
+        return Err("write: replay FILE SOCKET".into());
+    };
+    let config = Config { node_name: "default/n1".into(), version: "replay".into(), capacity: 65_535 };
+    let observer = Observer::new(config);
+    for line in std::fs::read_to_string(file)?.lines().filter(|line| !line.is_empty()) {
+        let response: GetFlowsResponse = serde_json::from_str(line)?;
+        match response.response_types {
+            Some(ResponseTypes::Flow(flow)) => observer.push(Flow::try_from(flow)?),
+            other => return Err(format!("{other:?} is no flow").into()),
+        }
+    }
+    let listener = tokio::net::UnixListener::bind(socket)?;
+    Ok(observer.serve_unix(listener, std::future::pending()).await?)
+}
