@@ -138,6 +138,7 @@ parts! {
     ax_receiver = Receiver,
     ax_decide = Decide,
     ax_opinion = Opinion,
+    ax_ask = Ask,
     ax_track = Track,
     ax_neighbour = Neighbour,
     ax_leave = Leave,

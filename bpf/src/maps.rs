@@ -30,6 +30,8 @@ pub static AX_HOSTS: HashMap<Addr, IpcacheEntry> = HashMap::with_max_entries(siz
 pub static AX_PREFIXES: LpmTrie<Addr, IpcacheEntry> = LpmTrie::with_max_entries(size::PREFIXES, NO_PREALLOC);
 #[map]
 pub static AX_NOMASQ: LpmTrie<Addr, u32> = LpmTrie::with_max_entries(size::NO_MASQUERADE, NO_PREALLOC);
+#[map]
+pub static AX_BLOCKS: LpmTrie<Addr, u32> = LpmTrie::with_max_entries(size::BLOCKS, NO_PREALLOC);
 #[btf_map]
 pub static AX_POLICIES: ArrayOfMaps<BtfLpmTrie<PolicyKey, PolicyEntry, { size::POLICY as usize }>, { size::POLICIES as usize }> =
     ArrayOfMaps::new();

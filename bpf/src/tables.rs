@@ -124,10 +124,14 @@ macro_rules! shared_env {
             AX_NOMASQ.get(as_trie_key(&prefix_key(addr))).is_some()
         }
         #[inline(always)]
+        fn block(&self, addr: &Addr) -> u32 {
+            AX_BLOCKS.get(as_trie_key(&prefix_key(addr))).copied().unwrap_or(0)
+        }
+        #[inline(always)]
         fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
             let trie = AX_POLICIES.get(slot)?;
             let key = PolicyTrieKey { len: abi::tables::POLICY_FULL_BITS, key: *key };
-            // SAFETY: same layout (u32, then 8 bytes), weaker alignment.
+            // SAFETY: same layout (u32, then 12 bytes), weaker alignment.
             let key: &Key<PolicyKey> = unsafe { &*(&raw const key).cast() };
             trie.get(key)
         }

@@ -43,6 +43,7 @@ pub(crate) struct Kernel {
     rows: BTreeMap<u32, PodRow>,
     pods: Reconciler<u32, PodFacts>,
     local: Reconciler<Addr, u32>,
+    blocks: Reconciler<PrefixKey, u32>,
     hosts: Reconciler<Addr, IpcacheEntry>,
     prefixes: Reconciler<PrefixKey, IpcacheEntry>,
     no_masquerade: Reconciler<PrefixKey, u32>,
@@ -74,6 +75,8 @@ impl Kernel {
         pods.adopt(maps.pods.dump().context("cannot read the pods of the last run")?, |_, _| true);
         let mut local = Reconciler::new();
         local.adopt(maps.local.dump().context("cannot read the pod addresses of the last run")?, |_, _| true);
+        let mut blocks = Reconciler::new();
+        blocks.adopt(maps.blocks.dump().context("cannot read the blocks of the last run")?, |_, _| true);
         let mut hosts = Reconciler::new();
         hosts.adopt(maps.hosts.dump().context("cannot read the addresses of the last run")?, |_, _| true);
         let mut prefixes = Reconciler::new();
@@ -102,6 +105,7 @@ impl Kernel {
             rows: BTreeMap::new(),
             pods,
             local,
+            blocks,
             hosts,
             prefixes,
             no_masquerade,
@@ -130,6 +134,7 @@ impl Kernel {
                 PolicyWrite::Remove { id } => leaving.push(Leaving::Table(id)),
             }
         }
+        set_all(&mut self.blocks, update.blocks, revision);
         set_all(&mut self.hosts, update.hosts, revision);
         set_all(&mut self.prefixes, update.prefixes, revision);
         set_all(&mut self.local, update.local, revision);
@@ -187,9 +192,9 @@ impl Kernel {
 
     /// When [`Kernel::run`] has something to do again.
     pub(crate) fn next_run(&self) -> Option<Duration> {
-        let tables = [self.pods.next_run(), self.local.next_run(), self.hosts.next_run()];
-        let more = [self.prefixes.next_run(), self.no_masquerade.next_run(), self.routes.next_run()];
-        tables.into_iter().chain(more).flatten().min()
+        let tables = [self.pods.next_run(), self.local.next_run(), self.blocks.next_run()];
+        let more = [self.hosts.next_run(), self.prefixes.next_run(), self.routes.next_run()];
+        tables.into_iter().chain(more).chain([self.no_masquerade.next_run()]).flatten().min()
     }
 
     /// The newest revision of which everything that decides about packets is in the kernel.
@@ -198,9 +203,9 @@ impl Kernel {
             // Whoever waits for a table waits on; the rows of others are not worse for it.
             return self.pods.realized().min(self.revision.saturating_sub(1));
         }
-        let tables =
-            [self.pods.realized(), self.local.realized(), self.hosts.realized(), self.prefixes.realized()];
-        tables.into_iter().min().unwrap_or_default()
+        let tables = [self.pods.realized(), self.local.realized(), self.blocks.realized()];
+        let addresses = [self.hosts.realized(), self.prefixes.realized()];
+        tables.into_iter().chain(addresses).min().unwrap_or_default()
     }
 
     /// Rows that could not be written, each in one line.
@@ -208,6 +213,7 @@ impl Kernel {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.pods.failures().map(|(k, f)| format!("pod behind interface {k}: {}", f.error)));
         lines.extend(self.local.failures().map(|(k, f)| format!("pod address {k}: {}", f.error)));
+        lines.extend(self.blocks.failures().map(|(k, f)| format!("block {}/{}: {}", k.addr, k.len, f.error)));
         lines.extend(self.hosts.failures().map(|(k, f)| format!("address {k}: {}", f.error)));
         lines.extend(
             self.prefixes.failures().map(|(k, f)| format!("prefix {}/{}: {}", k.addr, k.len, f.error)),
@@ -377,6 +383,7 @@ impl Kernel {
     fn advance(&mut self, revision: u64) {
         self.pods.advance(revision);
         self.local.advance(revision);
+        self.blocks.advance(revision);
         self.hosts.advance(revision);
         self.prefixes.advance(revision);
         self.routes.advance(revision);
@@ -386,6 +393,7 @@ impl Kernel {
     fn write(&mut self, now: Duration) -> bool {
         let maps = &self.object.maps;
         let mut reports: Vec<Report> = vec![
+            self.blocks.run(&mut Shared(&maps.blocks), now),
             self.hosts.run(&mut Shared(&maps.hosts), now),
             self.prefixes.run(&mut Shared(&maps.prefixes), now),
             self.no_masquerade.run(&mut Shared(&maps.no_masquerade), now),

@@ -22,6 +22,9 @@ pub const HOSTS: &str = "AX_HOSTS";
 pub const PREFIXES: &str = "AX_PREFIXES";
 /// LPM trie: [`crate::PrefixKey`] → `u32`, destinations never masqueraded.
 pub const NO_MASQUERADE: &str = "AX_NOMASQ";
+/// LPM trie: [`crate::PrefixKey`] → `u32`, every prefix that policies name with the identity that it has as a peer outside
+/// of the cluster. Here that number stands for the addresses themselves, pods' and nodes' too.
+pub const BLOCKS: &str = "AX_BLOCKS";
 /// Array of LPM tries: policy slot → table of [`crate::PolicyKey`] → [`crate::PolicyEntry`].
 pub const POLICIES: &str = "AX_POLICIES";
 /// Hash: [`crate::FlowKey`] → [`crate::Flow`], flows in which both sides have spoken. Never evicts.
@@ -63,6 +66,8 @@ pub mod size {
     pub const HOSTS: u32 = 512_000;
     /// Prefixes.
     pub const PREFIXES: u32 = 65_536;
+    /// Prefixes that policies name.
+    pub const BLOCKS: u32 = 65_536;
     /// Destinations never masqueraded.
     pub const NO_MASQUERADE: u32 = 16_384;
     /// Policy tables.

@@ -56,30 +56,34 @@ pub struct PodFacts {
 
 /// Policy drops of this pod become allowed and audited.
 pub const POD_AUDIT: u16 = 1;
+/// The pod's policy names addresses whoever has them: peers are looked up by their block, too.
+pub const POD_BLOCKS: u16 = 2;
 
 plain! {
-/// Key of a policy table; in the trie it follows a prefix length of 40 (identity and direction) plus 0 (any
-/// protocol), 8 (any port) or 9–24 (port prefix). Looked up with all 64 bits.
+/// Key of a policy table; in the trie it follows a prefix length of 72 (identity, block and direction) plus 0 (any
+/// protocol), 8 (any port) or 9–24 (port prefix). Looked up with all 96 bits.
 pub struct PolicyKey {
     /// The peer's identity; 0 = any.
     pub identity: u32,
+    /// The block that the peer's address lies in ([`crate::maps::BLOCKS`]), whoever has the address; 0 = any.
+    pub block: u32,
     /// [`INGRESS`] or [`EGRESS`].
     pub direction: u8,
     /// IP protocol number; 0 = any, then the port is 0 too.
     pub protocol: u8,
     /// Destination port in network order; for ICMP the type (high byte first), 0 = any.
     pub port: u16,
-} size 8
+} size 12
 }
 
 /// Packets to the pod.
 pub const INGRESS: u8 = 0;
 /// Packets from the pod.
 pub const EGRESS: u8 = 1;
-/// Bits of [`PolicyKey`] that always count: identity and direction.
-pub const POLICY_STATIC_BITS: u32 = 40;
+/// Bits of [`PolicyKey`] that always count: identity, block and direction.
+pub const POLICY_STATIC_BITS: u32 = 72;
 /// Bits of a full [`PolicyKey`].
-pub const POLICY_FULL_BITS: u32 = 64;
+pub const POLICY_FULL_BITS: u32 = 96;
 
 plain! {
 /// Value of a policy table.

@@ -4,6 +4,8 @@ use abi::Identity;
 use abi::identity::{CLUSTER_MAX, CLUSTER_MIN};
 use types::Labels;
 
+use crate::PodKey;
+
 /// Numbers that the cluster gave to labels, as far as this node has seen them, and the numbers it asks for.
 ///
 /// The number of new labels follows from the labels themselves, so two nodes that meet them at the same time try to
@@ -85,6 +87,39 @@ impl ClusterIdentities {
         let start = u32::from_str_radix(labels.sha256().get(..8)?, 16).ok()? % count;
         let sequence = (0..count).map(|i| CLUSTER_MIN + (start + i) % count);
         sequence.skip(attempts as usize).find(|number| !self.by_number.contains_key(number))
+    }
+}
+
+/// Which pods of other nodes have which identity.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    by_pod: BTreeMap<PodKey, Identity>,
+    by_number: BTreeMap<Identity, BTreeSet<PodKey>>,
+}
+
+impl Users {
+    /// Notes a pod's identity, or that it has none any more.
+    pub(crate) fn set(&mut self, pod: &PodKey, identity: Option<Identity>) {
+        let before = match identity {
+            Some(identity) => self.by_pod.insert(pod.clone(), identity),
+            None => self.by_pod.remove(pod),
+        };
+        if let Some(before) = before
+            && let Some(pods) = self.by_number.get_mut(&before)
+        {
+            pods.remove(pod);
+            if pods.is_empty() {
+                self.by_number.remove(&before);
+            }
+        }
+        if let Some(identity) = identity {
+            self.by_number.entry(identity).or_default().insert(pod.clone());
+        }
+    }
+
+    /// The pods that have it.
+    pub(crate) fn of(&self, identity: Identity) -> impl Iterator<Item = &PodKey> {
+        self.by_number.get(&identity).into_iter().flatten()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Address → identity: from all sources to the two kernel tables.
 //!
 //! A single address can be known from several sources; the first of [`Source`] wins. A prefix that a policy names gets
-//! its node-local identity, and the route of the pod prefix it lies in.
+//! its node-local identity, and the route of the pod prefix it lies in. Under the same number it is listed as a block, by
+//! which rules find addresses whoever has them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use abi::{Addr, Identity, IpcacheEntry, PrefixKey};
 use ipnet::IpNet;
 
 use crate::table::Table;
+use crate::update::{Delta, drain};
 
 /// Where an address is known from, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +49,7 @@ pub struct Ipcache {
     pod_cidrs: BTreeMap<IpNet, Claim>,
     hosts: Table<Addr, IpcacheEntry>,
     prefixes: Table<PrefixKey, IpcacheEntry>,
+    blocks: Table<PrefixKey, u32>,
 }
 
 /// The kernel's key of a prefix.
@@ -86,6 +89,7 @@ impl Ipcache {
 
     /// Sets or withdraws the identity of a prefix that policies name.
     pub fn set_cidr(&mut self, prefix: IpNet, identity: Option<Identity>) {
+        self.blocks.put(prefix_key(prefix), identity);
         if prefix.prefix_len() == prefix.max_prefix_len() {
             let node = self.covering(prefix).and_then(|claim| claim.node);
             self.claim(prefix.addr(), Source::Cidr, identity.map(|identity| Claim { identity, node }));
@@ -130,7 +134,24 @@ impl Ipcache {
         &self.prefixes
     }
 
-    /// Both tables, to drain what changed.
+    /// Prefixes that policies name, with their numbers.
+    pub fn blocks(&self) -> &Table<PrefixKey, u32> {
+        &self.blocks
+    }
+
+    /// The narrowest of them around an address.
+    pub fn block(&self, address: IpAddr) -> Option<Identity> {
+        let addr = Addr::from(address);
+        let around = self.blocks.rows().iter().filter(|(key, _)| addr.within(&key.addr, key.len));
+        around.max_by_key(|(key, _)| key.len).map(|(_, number)| *number)
+    }
+
+    /// What changed in the table of blocks.
+    pub(crate) fn drain_blocks(&mut self) -> Delta<PrefixKey, u32> {
+        drain(&mut self.blocks)
+    }
+
+    /// Both tables of addresses, to drain what changed.
     pub fn tables_mut(&mut self) -> (&mut Table<Addr, IpcacheEntry>, &mut Table<PrefixKey, IpcacheEntry>) {
         (&mut self.hosts, &mut self.prefixes)
     }

@@ -155,7 +155,7 @@ pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) 
 fn object(policy: &impl ToRules, spec: &impl Serialize) -> PolicyObject {
     let (rules, refused) = match policy.to_rules() {
         Ok(rules) => (rules, None),
-        Err(error) => (Vec::new(), Some(kube_api::error::chain(&error))),
+        Err(error) => (policy.closing(), Some(kube_api::error::chain(&error))),
     };
     let text = serde_json::to_string(spec).unwrap_or_default();
     PolicyObject { origin: policy.origin(), rules, refused, text }

@@ -18,7 +18,7 @@ use types::{LabelFilter, PolicyKind, PolicyOrigin};
 use crate::cidrs::CidrIdentities;
 use crate::claims::Claims;
 use crate::endpoint::Endpoint;
-use crate::identities::ClusterIdentities;
+use crate::identities::{ClusterIdentities, Users};
 use crate::ipcache::Ipcache;
 use crate::model::{Change, ClusterIdentity, Keyed, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};
 use crate::objects::{Condition, EndpointObject};
@@ -54,7 +54,7 @@ pub enum Kind {
 pub struct PolicyObject {
     /// Where it comes from.
     pub origin: PolicyOrigin,
-    /// Its rules; empty if refused.
+    /// Its rules; if refused, those that close what it is about, as far as that can be read.
     pub rules: Vec<Rule>,
     /// Why it was refused.
     pub refused: Option<String>,
@@ -104,6 +104,8 @@ pub struct State {
     remote: Store<RemoteEndpoint>,
     identities: Store<ClusterIdentity>,
     policies: BTreeMap<PolicyKind, Store<PolicyObject>>,
+    /// Policies that were refused and had no valid version before.
+    closed: BTreeSet<PolicyOrigin>,
     api_servers: Option<Vec<IpAddr>>,
     /// API servers that are neither this nor another node.
     outside_servers: BTreeSet<IpNet>,
@@ -115,6 +117,8 @@ pub struct State {
     node_claims: Claims<IpAddr, String>,
     prefix_claims: Claims<IpNet, String>,
     pod_claims: Claims<IpAddr, PodKey>,
+    /// Pods of other nodes by identity.
+    remote_users: Users,
     /// Ports that the pods of an identity name.
     ports: BTreeMap<Identity, BTreeMap<PodKey, Vec<NamedPort>>>,
     cluster: ClusterIdentities,
@@ -169,6 +173,7 @@ impl State {
             remote: Store::default(),
             identities: Store::default(),
             policies: BTreeMap::new(),
+            closed: BTreeSet::new(),
             api_servers: None,
             outside_servers: BTreeSet::new(),
             node_addresses: BTreeSet::new(),
@@ -178,6 +183,7 @@ impl State {
             node_claims: Claims::default(),
             prefix_claims: Claims::default(),
             pod_claims: Claims::default(),
+            remote_users: Users::default(),
             ports: BTreeMap::new(),
             cluster: ClusterIdentities::default(),
             cidrs: CidrIdentities::default(),

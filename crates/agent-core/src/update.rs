@@ -15,7 +15,7 @@ pub type Delta<K, V> = Vec<(K, Option<V>)>;
 
 /// What is to change outside, as of a revision.
 ///
-/// Order of writing: new policy entries; addresses and prefixes; pods (rows before addresses); then policy entries and
+/// Order of writing: new policy entries; blocks; addresses and prefixes; pods (rows before addresses); then policy entries and
 /// slots that go; routes; last the generation. Thus a policy table knows an identity before any address has it, a pod
 /// never points to a table that is not complete, and no packet is judged under old facts once the generation has grown.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Update {
     pub settled: bool,
     /// Policy tables.
     pub policies: Vec<PolicyWrite>,
+    /// [`abi::maps::BLOCKS`].
+    pub blocks: Delta<PrefixKey, u32>,
     /// [`abi::maps::HOSTS`].
     pub hosts: Delta<Addr, IpcacheEntry>,
     /// [`abi::maps::PREFIXES`].
@@ -99,7 +101,11 @@ pub enum Effect {
 impl Update {
     /// Whether anything is to be written to the kernel.
     pub fn has_rows(&self) -> bool {
-        let tables = self.policies.len() + self.hosts.len() + self.prefixes.len() + self.pods.len();
+        let tables = self.policies.len()
+            + self.blocks.len()
+            + self.hosts.len()
+            + self.prefixes.len()
+            + self.pods.len();
         tables + self.local.len() + self.routes.len() > 0
     }
 

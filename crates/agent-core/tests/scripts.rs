@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use axoneme_agent_core::{
-    Attachment, Change, Effect, Input, PodKey, PolicyWrite, Settings, State, Update, kube,
+    Attachment, Change, ClusterIdentity, Effect, Input, PodKey, PolicyWrite, Settings, State, Update, kube,
 };
 use ipam::PodAllocator;
 use ipnet::IpNet;
@@ -17,10 +17,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube_api::{
     CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
 };
-use policy::EnforcementMode;
+use policy::{Direction, EnforcementMode};
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
-use types::{LabelFilter, PolicyKind};
+use types::{LabelFilter, NumericIdentity, PolicyKind};
 
 /// A file.
 #[derive(Debug, Deserialize, Serialize)]
@@ -45,6 +45,9 @@ struct Options {
     ipv6: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     enforcement: String,
+    /// Identities that pods need come into being by themselves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auto_identities: bool,
 }
 
 /// One step. After each, the state is settled and everything is taken for written.
@@ -101,6 +104,9 @@ struct Expectation {
     conditions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effects: Option<Vec<String>>,
+    /// What becomes of a first packet: `FROM > TO PROTOCOL/PORT: verdict`, each end a connected pod or an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts: Option<Vec<String>>,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -110,6 +116,7 @@ struct World {
     now: u64,
     last: Update,
     ifindex: u32,
+    auto_identities: bool,
 }
 
 impl World {
@@ -139,12 +146,27 @@ impl World {
             audit: false,
         };
         let filter = LabelFilter::new([]).expect("default filter");
-        Self { state: State::new(settings, filter, ipam), now: SECOND, last: Update::default(), ifindex: 100 }
+        Self {
+            state: State::new(settings, filter, ipam),
+            now: SECOND,
+            last: Update::default(),
+            ifindex: 100,
+            auto_identities: options.auto_identities,
+        }
     }
 
     fn settle(&mut self) {
         self.last = self.state.settle(self.now);
         self.state.realized(self.last.revision);
+        if !self.auto_identities {
+            return;
+        }
+        for effect in self.last.effects.clone() {
+            let Effect::CreateIdentity { number, labels } = effect else { continue };
+            let identity = ClusterIdentity { number, labels: labels.security_labels() };
+            self.state.apply(Input::Identities(Change::Apply(identity)), self.now);
+            self.settle();
+        }
     }
 
     fn list(&mut self, objects: &[Value]) {
@@ -290,7 +312,54 @@ impl World {
                 sorted(rows.map(|(o, c)| format!("{o}: {}", c.refused.as_deref().unwrap_or("valid"))))
             }),
             effects: pick(&wanted.effects, &|| self.last.effects.iter().map(effect).collect()),
+            verdicts: wanted
+                .verdicts
+                .as_ref()
+                .map(|lines| lines.iter().map(|line| self.judge(line)).collect()),
         }
+    }
+
+    /// The line with the verdict that the tables give.
+    fn judge(&self, line: &str) -> String {
+        let question = line.split(": ").next().unwrap_or(line);
+        let mut words = question.split(' ').filter(|word| *word != ">");
+        let mut word = || words.next().expect("`FROM > TO PROTOCOL/PORT`");
+        let (from, to) = (self.end(word()), self.end(word()));
+        let (protocol, port) = word().split_once('/').expect("PROTOCOL/PORT");
+        let protocol = match protocol {
+            "icmp" => 1,
+            "igmp" => 2,
+            "tcp" => 6,
+            "udp" => 17,
+            "icmpv6" => 58,
+            "vrrp" => 112,
+            "sctp" => 132,
+            other => other.parse().expect("a protocol"),
+        };
+        let port = port.parse().expect("a port");
+        let mut verdict = "allow";
+        for (direction, own, peer) in [(Direction::Egress, from, to), (Direction::Ingress, to, from)] {
+            let Some(id) = self.state.by_address(own).map(|endpoint| endpoint.spec.id) else { continue };
+            let (_, table) = self.state.policy_of(id).expect("a connected pod has a table");
+            let (identity, block) = self.state.peer(peer);
+            let block = if table.blocks { block } else { NumericIdentity::UNKNOWN };
+            match table.lookup(identity, block, direction, protocol, port) {
+                Some(hit) if hit.audited() => verdict = "audit",
+                Some(hit) if !hit.denies() => {}
+                _ => return format!("{question}: deny at {direction}"),
+            }
+        }
+        format!("{question}: {verdict}")
+    }
+
+    fn end(&self, name: &str) -> IpAddr {
+        if let Ok(address) = name.parse() {
+            return address;
+        }
+        let key = pod_key(name);
+        let endpoint = self.state.endpoints().values().find(|endpoint| endpoint.spec.pod == key);
+        let endpoint = endpoint.unwrap_or_else(|| panic!("{name} is neither a connected pod nor an address"));
+        endpoint.spec.addresses().next().expect("a pod has an address")
     }
 
     fn pods(&self) -> Vec<String> {
@@ -321,8 +390,12 @@ impl World {
                     (protocol, bits) => format!(" proto {protocol} port {}/{bits}", key.l4.port),
                 };
                 let audit = if entry.flags & abi::tables::POLICY_AUDITED != 0 { " (audit)" } else { "" };
+                let block = match key.block.get() {
+                    0 => String::new(),
+                    block => format!(" in {block}"),
+                };
                 lines.push(format!(
-                    "{} {} {}{l4} {deny}{open}{audit}",
+                    "{} {} {}{block}{l4} {deny}{open}{audit}",
                     endpoint.spec.pod, key.direction, key.identity
                 ));
             }
@@ -396,6 +469,7 @@ fn wrote(update: &Update) -> Vec<String> {
         })
         .collect();
     for (table, rows) in [
+        ("blocks", update.blocks.len()),
         ("hosts", update.hosts.len()),
         ("prefixes", update.prefixes.len()),
         ("pods", update.pods.len()),

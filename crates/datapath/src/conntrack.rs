@@ -4,13 +4,14 @@ use abi::flow::{
     ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED, SERVED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
+use abi::tables::POD_BLOCKS;
 use abi::{DropReason, End, Flow, FlowKey, TraceReason, config, identity};
 
 use crate::env::{Env, FlowRef, Table};
 use crate::packet::{self, Packet, protocol, tcp};
 use crate::parts::Part;
-use crate::policy::{Opinion, Service, evaluate};
-use crate::side::{Side, masqueraded};
+use crate::policy::{Peer, Service, evaluate};
+use crate::side::{Side, masqueraded, world};
 use crate::trace;
 use crate::work::{Decision, Work};
 
@@ -285,28 +286,41 @@ pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
 /// The opinion of the client's policy (egress) or the server's (ingress).
 #[inline(always)]
 pub fn opinion<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    env.part(Part::Ask, work)?;
+    if work.opinion.audited {
+        work.decision.audited = 1;
+    }
+    work.decision.cookie[usize::from(work.decision.egress != 0)] = work.opinion.cookie;
+    if work.opinion.enforced && (work.decision.report != 0 || work.opinion.denied.is_some()) {
+        trace::verdict(env, work);
+    }
+    match work.opinion.denied {
+        None => Ok(()),
+        Some(reason) => Err(reason),
+    }
+}
+
+/// Asks the table of the pod whose policy is in question, and leaves the answer in `work.opinion`.
+#[inline(always)]
+pub fn ask_table<E: Env>(env: &E, work: &mut Work) -> Result<(), DropReason> {
     let (reply, egress) = (work.decision.reply != 0, work.decision.egress != 0);
     let service = Service::of(&work.packet, reply);
     // The pod that is asked stands at the packet's sending end, or at the other.
     let sending = egress != reply;
-    let (pod, peer) = if sending {
-        (work.sender.pod, work.receiver.identity)
+    let (pod, identity, addr) = if sending {
+        (work.sender.pod, work.receiver.identity, &work.packet.destination)
     } else {
-        (work.receiver.pod, work.sender.identity)
+        (work.receiver.pod, work.sender.identity, &work.packet.source)
     };
-    let opinion: Opinion = match env.pod(pod) {
-        Some(facts) => evaluate(env, facts, peer, egress, service),
-        None => return Err(DropReason::EndpointNotReady),
-    };
-    if opinion.audited {
-        work.decision.audited = 1;
+    let Some(facts) = env.pod(pod) else { return Err(DropReason::EndpointNotReady) };
+    let mut block = 0;
+    // A prefix's identity is its block already.
+    if facts.flags & POD_BLOCKS != 0 && !identity::is_local_scope(identity) {
+        block = env.block(addr);
+        if block == 0 {
+            block = world(env, addr);
+        }
     }
-    work.decision.cookie[usize::from(egress)] = opinion.cookie;
-    if opinion.enforced && (work.decision.report != 0 || opinion.denied.is_some()) {
-        trace::verdict(env, work, &opinion);
-    }
-    match opinion.denied {
-        None => Ok(()),
-        Some(reason) => Err(reason),
-    }
+    work.opinion = evaluate(env, facts, Peer { identity, block }, egress, service);
+    Ok(())
 }

@@ -229,6 +229,8 @@ pub trait Env: Tables {
     fn prefix_entry(&self, addr: &Addr) -> Option<&IpcacheEntry>;
     /// Whether masquerading spares this destination.
     fn never_masqueraded(&self, addr: &Addr) -> bool;
+    /// The narrowest block around an address that policies name; 0 = none.
+    fn block(&self, addr: &Addr) -> u32;
     /// Most specific entry of a policy table for a full key.
     fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry>;
 

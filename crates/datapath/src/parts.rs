@@ -21,6 +21,8 @@ pub enum Part {
     Decide,
     /// Policy at one end, as `work.decision.egress` says.
     Opinion,
+    /// What the table of that end says.
+    Ask,
     /// Find or make the flow.
     Track,
     /// Answer ARP and neighbour solicitations of a pod.
@@ -91,6 +93,7 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
             Ok(())
         }
         Part::Opinion => conntrack::opinion(env, work),
+        Part::Ask => conntrack::ask_table(env, work),
         Part::Decide => conntrack::decide(env, work),
         Part::Track => conntrack::track(env, work),
         Part::Neighbour => neighbour::answer(env, work),

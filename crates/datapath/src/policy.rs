@@ -58,16 +58,45 @@ impl Service {
     }
 }
 
+/// Whom a pod speaks to.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// Security identity.
+    pub identity: Identity,
+    /// The narrowest block around its address; 0 = not asked.
+    pub block: u32,
+}
+
+impl Opinion {
+    /// Nobody was asked.
+    pub const NONE: Opinion =
+        Opinion { denied: None, cookie: 0, matched: matched::NONE, audited: false, enforced: false };
+}
+
 /// Asks the table of `pod` about `peer`.
 #[inline(always)]
-pub fn evaluate<E: Env>(env: &E, pod: &PodFacts, peer: Identity, egress: bool, service: Service) -> Opinion {
+pub fn evaluate<E: Env>(env: &E, pod: &PodFacts, peer: Peer, egress: bool, service: Service) -> Opinion {
     let direction = if egress { EGRESS } else { INGRESS };
-    let key = PolicyKey { identity: peer, direction, protocol: service.protocol, port: service.port };
-    let by_peer = env.policy(pod.policy, &key);
-    let by_service = match by_peer {
-        Some(entry) if entry.precedence == u32::MAX => None,
-        _ => env.policy(pod.policy, &PolicyKey { identity: 0, ..key }),
-    };
+    let Service { protocol, port } = service;
+    let Peer { identity, block } = peer;
+    let mut key = PolicyKey { identity, block: 0, direction, protocol, port };
+    let mut by_peer = None;
+    // Identity and address together, the identity alone, the address alone: the first that is final ends it.
+    if block != 0 {
+        key.block = block;
+        by_peer = env.policy(pod.policy, &key);
+        key.block = 0;
+    }
+    if !is_final(by_peer) {
+        by_peer = stronger(by_peer, env.policy(pod.policy, &key));
+    }
+    key.identity = 0;
+    if block != 0 && !is_final(by_peer) {
+        key.block = block;
+        by_peer = stronger(by_peer, env.policy(pod.policy, &key));
+        key.block = 0;
+    }
+    let by_service = if is_final(by_peer) { None } else { env.policy(pod.policy, &key) };
     let audit =
         pod.flags & abi::tables::POD_AUDIT != 0 || env.config().features & abi::config::POLICY_AUDIT != 0;
     let Some((entry, any_peer)) = choose(by_peer, by_service) else {
@@ -102,11 +131,31 @@ fn choose<'a>(
         (Some(peer), None) => Some((peer, false)),
         (None, Some(service)) => Some((service, true)),
         (Some(peer), Some(service)) => {
-            let service_wins = service.precedence > peer.precedence
-                || (service.precedence == peer.precedence && service.bits > peer.bits);
-            Some(if service_wins { (service, true) } else { (peer, false) })
+            Some(if beats(service, peer) { (service, true) } else { (peer, false) })
         }
     }
+}
+
+/// Whether nothing can be stronger.
+#[inline(always)]
+fn is_final(entry: Option<&PolicyEntry>) -> bool {
+    matches!(entry, Some(entry) if entry.precedence == u32::MAX)
+}
+
+/// The stronger of two hits; the first of equals.
+#[inline(always)]
+fn stronger<'a>(first: Option<&'a PolicyEntry>, second: Option<&'a PolicyEntry>) -> Option<&'a PolicyEntry> {
+    match (first, second) {
+        (Some(one), Some(other)) if !beats(other, one) => first,
+        (_, None) => first,
+        _ => second,
+    }
+}
+
+/// Whether an entry wins over another that was found before it.
+#[inline(always)]
+fn beats(entry: &PolicyEntry, before: &PolicyEntry) -> bool {
+    entry.precedence > before.precedence || entry.precedence == before.precedence && entry.bits > before.bits
 }
 
 #[inline(always)]

@@ -7,7 +7,6 @@ use abi::{DropReason, End, Event, EventKind, TracePoint, TraceReason};
 use crate::env::Env;
 use crate::packet;
 use crate::parts::Part;
-use crate::policy::Opinion;
 use crate::work::Work;
 
 /// Starts an event about the packet in hand, from its sender to its receiver.
@@ -68,13 +67,13 @@ pub fn dropped<E: Env>(env: &mut E, work: &mut Work, reason: DropReason, egress:
 
 /// Tells what policy said about the packet's flow; source and destination are those of the flow's first packet.
 #[inline(always)]
-pub fn verdict<E: Env>(env: &mut E, work: &mut Work, opinion: &Opinion) {
+pub fn verdict<E: Env>(env: &mut E, work: &mut Work) {
     if env.monitor() == 0 {
         return;
     }
     let (egress, reply) = (work.decision.egress != 0, work.decision.reply != 0);
     start(work, EventKind::PolicyVerdict);
-    let event = &mut work.event;
+    let (event, opinion) = (&mut work.event, &work.opinion);
     event.code = match opinion.denied {
         Some(reason) => reason as u8,
         None => 0,

@@ -4,6 +4,7 @@ use abi::{Addr, Affinity, Backend, Event, Flow, FlowKey, Frontend, NatKey, NatVa
 
 use crate::env::{Action, TunnelKey, Verdict};
 use crate::packet::Packet;
+use crate::policy::Opinion;
 use crate::side::Side;
 
 /// Everything that the steps of one packet hand to each other. It lies in per-CPU memory, since the stack of a kernel
@@ -25,6 +26,8 @@ pub struct Work {
     pub epoch: u32,
     /// What policy is asked about the flow, and what it answered.
     pub decision: Decision,
+    /// What one end's policy said of it.
+    pub opinion: Opinion,
     /// Who sent the packet.
     pub sender: Side,
     /// Who is to get it.
@@ -123,6 +126,7 @@ impl Work {
             from: 0,
             epoch: 0,
             decision: Decision { reply: 0, report: 0, egress: 0, cookie: [0; 2], audited: 0, masquerade: 0 },
+            opinion: Opinion::NONE,
             sender: Side::remote(0),
             receiver: Side::remote(0),
             tunnel: TunnelKey { identity: 0, remote: Addr::UNSPECIFIED },

@@ -1,5 +1,6 @@
 //! From policy objects to rules of the engine. Pure; all or nothing: an object with one part that cannot be applied
-//! gives no rule at all, but an error that names the part and the cure.
+//! gives no rule at all, but an error that names the part and the cure. What it was about can be closed all the same, as
+//! far as that can be read ([`ToRules::closing`]).
 //!
 //! What a list says when it is empty, here and nowhere else:
 //! - Absent peers and ports mean "any", but not both at once: a rule that says nothing at all allows nothing.
@@ -34,6 +35,10 @@ pub trait ToRules {
     /// # Errors
     /// [`ConvertError`], when some part of it cannot be applied; then none of it must be.
     fn to_rules(&self) -> Result<Vec<Rule>, ConvertError>;
+
+    /// For an object that cannot be applied: rules that close the directions that it is about, for those subjects that can
+    /// be read. Whatever it would have allowed is denied, unless another policy allows it.
+    fn closing(&self) -> Vec<Rule>;
 }
 
 impl ToRules for CiliumNetworkPolicy {
@@ -55,6 +60,13 @@ impl ToRules for CiliumNetworkPolicy {
             .and_then(|rules| audited(self, rules))
             .map_err(|error| error.of(origin.clone()))
     }
+
+    fn closing(&self) -> Vec<Rule> {
+        match self.origin().namespace {
+            nowhere if nowhere.is_empty() => Vec::new(),
+            namespace => cilium::closing(self, &cilium::Scope::Namespace(&namespace)),
+        }
+    }
 }
 
 impl ToRules for CiliumClusterwideNetworkPolicy {
@@ -66,6 +78,10 @@ impl ToRules for CiliumClusterwideNetworkPolicy {
         cilium::rules(self, &cilium::Scope::Cluster)
             .and_then(|rules| audited(self, rules))
             .map_err(|error| error.of(self.origin()))
+    }
+
+    fn closing(&self) -> Vec<Rule> {
+        cilium::closing(self, &cilium::Scope::Cluster)
     }
 }
 
@@ -86,6 +102,13 @@ impl ToRules for NetworkPolicy {
         kubernetes::rules(self, &origin.namespace)
             .and_then(|rules| audited(self, rules))
             .map_err(|error| error.of(origin.clone()))
+    }
+
+    fn closing(&self) -> Vec<Rule> {
+        match self.origin().namespace {
+            nowhere if nowhere.is_empty() => Vec::new(),
+            namespace => kubernetes::closing(self, &namespace),
+        }
     }
 }
 

@@ -61,6 +61,14 @@ impl ToRules for AnyPolicy {
             Self::Kubernetes(policy) => policy.to_rules(),
         }
     }
+
+    fn closing(&self) -> Vec<Rule> {
+        match self {
+            Self::Cilium(policy) => policy.closing(),
+            Self::Clusterwide(policy) => policy.closing(),
+            Self::Kubernetes(policy) => policy.closing(),
+        }
+    }
 }
 
 /// One entry of a list of rules, by itself.

@@ -30,6 +30,8 @@ pub struct Maps {
     pub hosts: Table<Addr, IpcacheEntry>,
     /// Prefix → identity and node.
     pub prefixes: Table<PrefixKey, IpcacheEntry>,
+    /// Prefix that policies name → its number.
+    pub blocks: Table<PrefixKey, u32>,
     /// Destinations never masqueraded.
     pub no_masquerade: Table<PrefixKey, u32>,
     /// Answered flows.
@@ -82,6 +84,7 @@ impl Maps {
             local: Table::open(&at(maps::LOCAL))?,
             hosts: Table::open(&at(maps::HOSTS))?,
             prefixes: Table::open(&at(maps::PREFIXES))?,
+            blocks: Table::open(&at(maps::BLOCKS))?,
             no_masquerade: Table::open(&at(maps::NO_MASQUERADE))?,
             flows: Table::open(&at(maps::FLOWS))?,
             half_open: Table::open(&at(maps::HALF_OPEN))?,

@@ -18,6 +18,8 @@ pub struct Packet {
     pub direction: Direction,
     /// Who is at the other end.
     pub peer: NumericIdentity,
+    /// The narrowest block around its address, if it is no prefix itself; [`NumericIdentity::UNKNOWN`] = not known.
+    pub block: NumericIdentity,
     /// Protocol number.
     pub protocol: u8,
     /// Destination port in host order; for ICMP the type.
@@ -99,8 +101,7 @@ pub(crate) fn explain(
     };
     let whole = L4Key::port(packet.protocol, packet.port);
     let fits = |rule: &Compiled| {
-        let peer = rule.anyone
-            || known.is_some_and(|i| rule.selectors.iter().any(|s| i.selectors.binary_search(s).is_ok()));
+        let peer = rule.fits(packet.peer, packet.block, cache);
         let named = ports::named(&rule.named, receiver);
         (peer, rule.keys.iter().chain(&named).any(|key| key.covers(&whole)))
     };
@@ -171,7 +172,7 @@ impl fmt::Display for RuleRef {
 /// For people: the rules that match, in the order they are asked, then the outcome and what it is due to.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Packet { direction, peer, protocol, port } = &self.packet;
+        let Packet { direction, peer, protocol, port, .. } = &self.packet;
         let (subject, other) = (&self.subject, &self.peer);
         writeln!(f, "{direction} of [{subject}], peer {peer} [{other}], protocol {protocol} port {port}")?;
         let matching = self.rules.iter().filter(|step| step.peer_matches && step.port_matches);

@@ -29,6 +29,6 @@ pub use engine::{
 };
 pub use explain::{Explanation, Outcome, Packet, RuleStep};
 pub use rule::{
-    Direction, Entity, NamedPorts, Peer, PortRule, Protocol, Redirect, Rule, Subject, Tier, Verdict,
+    Direction, Entity, NamedPorts, Owner, Peer, PortRule, Protocol, Redirect, Rule, Subject, Tier, Verdict,
 };
 pub use table::{Hit, L4Key, Matched, PolicyTable, TableDelta, TableKey};

@@ -7,6 +7,10 @@
 //! to the next tier, or dry runs, the verdict is no maximum any more; there ("layered") an identity's half is computed
 //! from the rules for it *and* those for anyone, wherever the result differs from what anyone gets, and is given the
 //! precedence that ends the lookup.
+//!
+//! Rules that name addresses whoever has them make two more halves, for blocks; see [`blocks`].
+
+mod blocks;
 
 use crate::cookies::RuleHandle;
 use crate::decide::{Closed, Decision, Judge};
@@ -14,7 +18,7 @@ use crate::engine::Options;
 use crate::ports;
 use crate::repository::Compiled;
 use crate::rule::{Direction, NamedPorts, Tier, Verdict};
-use crate::selector_cache::{SelectorCache, SelectorId};
+use crate::selector_cache::{Identity, SelectorCache, SelectorId};
 use crate::table::L4Key;
 use crate::tree::{self, Node};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +41,14 @@ pub(crate) struct Program {
     direction: Direction,
     judge: Judge,
     by_selector: HashMap<SelectorId, Vec<u32>>,
+    /// Rules by blocks that mean anybody's addresses.
+    by_block: HashMap<SelectorId, Vec<u32>>,
+    /// Rules by blocks that mean nodes' addresses.
+    by_node_block: HashMap<SelectorId, Vec<u32>>,
+    /// All nodes, if there are such.
+    nodes: Option<SelectorId>,
+    /// A block stands beside names of ports that are the peer's: who has an address then matters.
+    named_blocks: bool,
     anyone: Vec<u32>,
     /// Rules for anyone with names of ports, which become rules for every identity that has such a port.
     anyone_named: Vec<u32>,
@@ -48,6 +60,21 @@ pub(crate) struct Program {
 
 /// Entries of one half of a table.
 pub(crate) type Entries = Vec<(L4Key, Decision)>;
+
+/// Whom a half of a table is for; [`NumericIdentity::UNKNOWN`] = anyone, anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Half {
+    pub(crate) identity: NumericIdentity,
+    pub(crate) block: NumericIdentity,
+}
+
+impl Half {
+    const ANYONE: Self = Half::of(NumericIdentity::UNKNOWN);
+
+    const fn of(identity: NumericIdentity) -> Self {
+        Half { identity, block: NumericIdentity::UNKNOWN }
+    }
+}
 
 impl Program {
     /// Puts together the rules that select a pod. `ports` are the pod's own names.
@@ -81,6 +108,10 @@ impl Program {
             direction,
             judge: Judge::new(bound, closed, layered, host),
             by_selector: HashMap::new(),
+            by_block: HashMap::new(),
+            by_node_block: HashMap::new(),
+            nodes: None,
+            named_blocks: false,
             anyone: Vec::new(),
             anyone_named: Vec::new(),
             floor: BTreeMap::new(),
@@ -106,16 +137,27 @@ impl Program {
 
     /// The peers that rules name.
     pub(crate) fn selectors(&self) -> impl Iterator<Item = SelectorId> {
-        self.by_selector.keys().copied()
+        self.by_selector.keys().copied().chain(self.nodes)
     }
 
     /// Whether what an identity gets may depend on its named ports alone.
     pub(crate) fn follows_named_ports(&self) -> bool {
-        !self.anyone_named.is_empty()
+        !self.anyone_named.is_empty() || self.named_blocks
+    }
+
+    /// The entries of a half.
+    pub(crate) fn entries(&self, half: Half, cache: &SelectorCache) -> Entries {
+        let Half { identity, block } = half;
+        match (identity, block) {
+            (NumericIdentity::UNKNOWN, NumericIdentity::UNKNOWN) => self.for_anyone(),
+            (identity, NumericIdentity::UNKNOWN) => self.for_identity(identity, cache),
+            (NumericIdentity::UNKNOWN, block) => self.for_block(block, cache),
+            (identity, block) => self.for_pair(identity, block, cache),
+        }
     }
 
     /// The entries for anyone.
-    pub(crate) fn for_anyone(&self) -> Entries {
+    fn for_anyone(&self) -> Entries {
         let mut entries = Entries::new();
         for (key, decision) in &self.floor {
             // The next broader decision is what would be found without this one.
@@ -132,7 +174,7 @@ impl Program {
     }
 
     /// Every identity that has entries of its own, as far as `cache` knows.
-    pub(crate) fn identities(&self, cache: &SelectorCache) -> BTreeSet<NumericIdentity> {
+    fn identities(&self, cache: &SelectorCache) -> BTreeSet<NumericIdentity> {
         let mut identities: BTreeSet<_> =
             self.selectors().flat_map(|selector| cache.members(selector)).collect();
         if self.judge.host {
@@ -146,28 +188,38 @@ impl Program {
     }
 
     /// The entries for one identity: none if what anyone gets is right for it.
-    pub(crate) fn for_identity(&self, id: NumericIdentity, cache: &SelectorCache) -> Entries {
-        let host = self.judge.host && id == NumericIdentity::HOST;
-        let mut items = Vec::new();
-        if let Some(identity) = cache.identity_of(id) {
-            let own = self.rules_for(&identity.selectors);
-            items.extend(own.into_iter().flat_map(|rule| {
-                let keys = self.keys_for(rule, &identity.named_ports);
-                keys.into_iter().map(move |key| (key, Some(rule)))
-            }));
-            items.extend(self.anyone_named.iter().flat_map(|rule| {
-                let bound = &self.judge.rules[*rule as usize];
-                let keys = ports::named(&bound.rule.named, &identity.named_ports);
-                keys.into_iter().map(|key| (key, Some(*rule)))
-            }));
-        }
+    fn for_identity(&self, id: NumericIdentity, cache: &SelectorCache) -> Entries {
+        let host = self.is_own_host(id);
+        let mut items = cache.identity_of(id).map_or_else(Vec::new, |identity| self.items_for(identity));
         if items.is_empty() && !host {
             return Entries::new();
         }
         if host {
             items.push((L4Key::ANY, None));
         }
-        if self.judge.layered { self.layered(items, host) } else { self.plain(items, host) }
+        match self.judge.layered {
+            true => self.layered(items, host, |key| self.floor_at(key, key.bits)),
+            false => self.plain(items, host),
+        }
+    }
+
+    /// Whether this is the host, and is let in.
+    fn is_own_host(&self, id: NumericIdentity) -> bool {
+        self.judge.host && id == NumericIdentity::HOST
+    }
+
+    /// The rules that name an identity, and those that name its ports, by key.
+    fn items_for(&self, identity: &Identity) -> Items {
+        let own = rules_in(&self.by_selector, &identity.selectors);
+        let mut items: Items = own
+            .into_iter()
+            .flat_map(|rule| with_rule(self.keys_for(rule, &identity.named_ports), rule))
+            .collect();
+        items.extend(self.anyone_named.iter().flat_map(|rule| {
+            let bound = &self.judge.rules[*rule as usize];
+            with_rule(ports::named(&bound.rule.named, &identity.named_ports), *rule)
+        }));
+        items
     }
 
     /// What becomes of one packet, of which `fits` says which rules it meets.
@@ -178,7 +230,7 @@ impl Program {
     }
 
     /// Strength decides: entries that something stronger for anyone covers are left out.
-    fn plain(&self, items: Vec<(L4Key, Option<u32>)>, host: bool) -> Entries {
+    fn plain(&self, items: Items, host: bool) -> Entries {
         let nodes = tree::build(items, |covering| self.judge.strongest(covering));
         let decisions: Vec<Decision> =
             nodes.iter().map(|node| self.judge.decide(&node.covering, host)).collect();
@@ -193,11 +245,16 @@ impl Program {
         pairs.map(|(node, decision)| (node.key, decision.clone())).collect()
     }
 
-    /// Entries hold the whole verdict, where it is not what anyone gets.
-    fn layered(&self, mut items: Vec<(L4Key, Option<u32>)>, host: bool) -> Entries {
+    /// Entries hold the whole verdict, where it is not what would be found without them (`other`).
+    fn layered<'a>(
+        &'a self,
+        mut items: Items,
+        host: bool,
+        other: impl Fn(&L4Key) -> Option<&'a Decision>,
+    ) -> Entries {
         items.push((L4Key::ANY, None));
         for rule in &self.anyone {
-            items.extend(self.judge.rules[*rule as usize].keys.iter().map(|key| (*key, Some(*rule))));
+            items.extend(with_rule(self.judge.rules[*rule as usize].keys.clone(), *rule));
         }
         let nodes = tree::build(items, |_| {});
         // The entry that is found at each node, if one is: the nearest written one above it.
@@ -208,9 +265,7 @@ impl Program {
             let above = node.parent.and_then(|parent| found[parent].clone());
             let needed = match &above {
                 Some(above) => !above.same_effect(&decision),
-                None => {
-                    self.floor_at(&node.key, node.key.bits).is_none_or(|floor| !floor.same_effect(&decision))
-                }
+                None => other(&node.key).is_none_or(|other| !other.same_effect(&decision)),
             };
             if needed {
                 entries.push((node.key, decision.final_word()));
@@ -226,19 +281,6 @@ impl Program {
         shorter.filter_map(|b| key.cut(*b)).find_map(|cut| self.floor.get(&cut))
     }
 
-    /// The rules whose peers an identity matches; `selectors` is sorted.
-    fn rules_for(&self, selectors: &[SelectorId]) -> Vec<u32> {
-        let mut rules: Vec<u32> = if self.by_selector.len() < selectors.len() {
-            let matching = self.by_selector.iter().filter(|(id, _)| selectors.binary_search(id).is_ok());
-            matching.flat_map(|(_, rules)| rules.iter().copied()).collect()
-        } else {
-            selectors.iter().filter_map(|id| self.by_selector.get(id)).flatten().copied().collect()
-        };
-        rules.sort_unstable();
-        rules.dedup();
-        rules
-    }
-
     /// The keys of a rule towards a peer with these named ports.
     fn keys_for(&self, rule: u32, ports: &NamedPorts) -> Vec<L4Key> {
         let bound = &self.judge.rules[rule as usize];
@@ -252,12 +294,21 @@ impl Program {
     fn sort_rules(&mut self) {
         for (index, bound) in self.judge.rules.iter().enumerate() {
             let index = index as u32;
-            for selector in &bound.rule.selectors {
-                self.by_selector.entry(*selector).or_default().push(index);
+            for (selectors, rules) in [
+                (&bound.rule.selectors, &mut self.by_selector),
+                (&bound.rule.blocks, &mut self.by_block),
+                (&bound.rule.node_blocks, &mut self.by_node_block),
+            ] {
+                for selector in selectors {
+                    rules.entry(*selector).or_default().push(index);
+                }
             }
+            self.nodes = self.nodes.or(bound.rule.nodes);
+            let named = self.direction == Direction::Egress && !bound.rule.named.is_empty();
+            self.named_blocks |= named && !bound.rule.blocks.is_empty();
             if bound.rule.anyone {
                 self.anyone.push(index);
-                if self.direction == Direction::Egress && !bound.rule.named.is_empty() {
+                if named {
                     self.anyone_named.push(index);
                 }
             }
@@ -279,4 +330,24 @@ impl Program {
         let bits: BTreeSet<u8> = self.floor.keys().map(|key| key.bits).collect();
         self.floor_bits = bits.into_iter().rev().collect();
     }
+}
+
+/// Keys with the rules that they come from.
+type Items = Vec<(L4Key, Option<u32>)>;
+
+fn with_rule(keys: Vec<L4Key>, rule: u32) -> impl Iterator<Item = (L4Key, Option<u32>)> {
+    keys.into_iter().map(move |key| (key, Some(rule)))
+}
+
+/// The rules filed under some of `selectors`, which are sorted; each once.
+fn rules_in(filed: &HashMap<SelectorId, Vec<u32>>, selectors: &[SelectorId]) -> Vec<u32> {
+    let mut rules: Vec<u32> = if filed.len() < selectors.len() {
+        let matching = filed.iter().filter(|(id, _)| selectors.binary_search(id).is_ok());
+        matching.flat_map(|(_, rules)| rules.iter().copied()).collect()
+    } else {
+        selectors.iter().filter_map(|id| filed.get(id)).flatten().copied().collect()
+    };
+    rules.sort_unstable();
+    rules.dedup();
+    rules
 }

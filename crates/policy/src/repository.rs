@@ -3,12 +3,12 @@
 use crate::cookies::RuleHandle;
 use crate::index::{Anchor, AnchorIndex};
 use crate::ports;
-use crate::rule::{Peer, PortRule, Protocol, Rule, Subject, Verdict};
+use crate::rule::{Owner, Peer, PortRule, Protocol, Rule, Subject, Verdict};
 use crate::selector_cache::{SelectorCache, SelectorId, normal};
 use crate::table::L4Key;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use types::{IpNet, Labels, PolicyOrigin};
+use types::{IpNet, Labels, NumericIdentity, PolicyOrigin, Selector};
 
 /// Number of a rule in this process; a changed rule gets another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,12 @@ pub(crate) struct Compiled {
     /// Some peer is everyone.
     pub(crate) anyone: bool,
     pub(crate) selectors: Vec<SelectorId>,
+    /// Those of them that mean addresses, whoever has them.
+    pub(crate) blocks: Vec<SelectorId>,
+    /// Those of them that mean nodes' addresses, too.
+    pub(crate) node_blocks: Vec<SelectorId>,
+    /// All nodes, where some of `node_blocks` asks for them. Not a peer of the rule.
+    pub(crate) nodes: Option<SelectorId>,
     /// Ports with numbers, split into prefixes.
     pub(crate) keys: Vec<L4Key>,
     /// Ports with names.
@@ -56,6 +62,16 @@ pub(crate) struct RuleDiff {
 }
 
 impl Compiled {
+    /// Whether a peer fits: `peer` is its identity, `block` the narrowest block around its address if it is no prefix itself.
+    pub(crate) fn fits(&self, peer: NumericIdentity, block: NumericIdentity, cache: &SelectorCache) -> bool {
+        let is = |selector: &SelectorId, id| cache.is_member(*selector, id);
+        let node = || self.nodes.as_ref().is_some_and(|nodes| is(nodes, peer));
+        self.anyone
+            || self.selectors.iter().any(|selector| is(selector, peer))
+            || self.blocks.iter().any(|selector| is(selector, block))
+            || self.node_blocks.iter().any(|selector| is(selector, block)) && node()
+    }
+
     /// Tier and priority as one number; lower is asked first.
     pub(crate) fn level(&self) -> u32 {
         level(self.rule.tier as u8, self.rule.priority.min(Rule::MAX_PRIORITY))
@@ -123,7 +139,7 @@ impl Repository {
 
     /// Gives back what removed rules held, once no table uses them.
     pub(crate) fn release(&mut self, removed: &[Arc<Compiled>], cache: &mut SelectorCache) {
-        for selector in removed.iter().flat_map(|rule| &rule.selectors) {
+        for selector in removed.iter().flat_map(|rule| rule.selectors.iter().chain(&rule.nodes)) {
             cache.release(*selector);
         }
     }
@@ -197,10 +213,18 @@ impl Repository {
         self.next += 1;
         let peers: BTreeSet<Peer> = rule.peers.iter().filter_map(normal).collect();
         let anyone = peers.contains(&Peer::All);
-        let selectors = match anyone {
-            true => Vec::new(),
-            false => peers.into_iter().map(|peer| cache.acquire(peer)).collect(),
-        };
+        let (mut selectors, mut blocks, mut node_blocks) = (Vec::new(), Vec::new(), Vec::new());
+        for peer in peers.into_iter().filter(|_| !anyone) {
+            let owner = if let Peer::Cidr { owner, .. } = &peer { *owner } else { Owner::Outside };
+            let selector = cache.acquire(peer);
+            selectors.push(selector);
+            match owner {
+                Owner::Outside => {}
+                Owner::OutsideOrNode => node_blocks.push(selector),
+                Owner::Anyone => blocks.push(selector),
+            }
+        }
+        let nodes = (!node_blocks.is_empty()).then(|| cache.acquire(Peer::Nodes(Selector::everything())));
         let named = rule.ports.iter().filter_map(|port| match port {
             PortRule::Named { protocol, name } => Some((*protocol, name.clone())),
             _ => None,
@@ -211,6 +235,9 @@ impl Repository {
             rule: rule.clone(),
             anyone,
             selectors,
+            blocks,
+            node_blocks,
+            nodes,
             keys: ports::keys(&rule.ports),
             named: named.collect(),
         })

@@ -64,13 +64,26 @@ pub enum Peer {
     Nodes(Selector),
     /// A class of peers.
     Entity(Entity),
-    /// Addresses that are no pod and no node: those in `prefix`, but not in any of `except`.
+    /// Addresses: those in `prefix`, but not in any of `except`.
     Cidr {
         /// The addresses.
         prefix: IpNet,
         /// Carved out of it.
         except: BTreeSet<IpNet>,
+        /// Whose.
+        owner: Owner,
     },
+}
+
+/// Whose addresses a prefix means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// Neither pods' nor nodes': what Cilium's `fromCIDR` and `toCIDR` mean.
+    Outside,
+    /// Nodes', too (`policyCIDRMatchMode: nodes`).
+    OutsideOrNode,
+    /// Anybody's: what Kubernetes' `ipBlock` and `networks` mean.
+    Anyone,
 }
 
 /// A class of peers, under Cilium's names.
@@ -198,7 +211,9 @@ impl Rule {
     /// The prefixes that the rule names, exceptions included. Whole families are left out: they are the world.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
         let of_peer = |peer: &Peer| match peer {
-            Peer::Cidr { prefix, except } => std::iter::once(*prefix).chain(except.iter().copied()).collect(),
+            Peer::Cidr { prefix, except, .. } => {
+                std::iter::once(*prefix).chain(except.iter().copied()).collect()
+            }
             _ => Vec::new(),
         };
         self.peers.iter().flat_map(of_peer).map(types::prefix::canonical).filter(|net| net.prefix_len() > 0)
@@ -315,10 +330,17 @@ impl fmt::Display for Peer {
             Peer::Endpoints(selector) => write!(f, "endpoints {selector}"),
             Peer::Nodes(selector) => write!(f, "nodes {selector}"),
             Peer::Entity(entity) => write!(f, "entity {}", entity.name()),
-            Peer::Cidr { prefix, except } if except.is_empty() => write!(f, "cidr {prefix}"),
-            Peer::Cidr { prefix, except } => {
-                let except: Vec<String> = except.iter().map(ToString::to_string).collect();
-                write!(f, "cidr {prefix} except {}", except.join(","))
+            Peer::Cidr { prefix, except, owner } => {
+                let kind = match owner {
+                    Owner::Outside => "cidr",
+                    Owner::OutsideOrNode => "cidr or node",
+                    Owner::Anyone => "addresses",
+                };
+                write!(f, "{kind} {prefix}")?;
+                for (i, hole) in except.iter().enumerate() {
+                    write!(f, "{}{hole}", if i == 0 { " except " } else { "," })?;
+                }
+                Ok(())
             }
         }
     }

@@ -183,6 +183,11 @@ impl SelectorCache {
         self.selectors.get(&id).into_iter().flat_map(|selected| selected.members.iter().copied())
     }
 
+    /// Whether an identity matches a peer.
+    pub(crate) fn is_member(&self, selector: SelectorId, id: NumericIdentity) -> bool {
+        self.selectors.get(&selector).is_some_and(|selected| selected.members.contains(&id))
+    }
+
     /// Every peer with the number of its references and its members.
     pub(crate) fn selectors(&self) -> impl Iterator<Item = (&Peer, usize, &BTreeSet<NumericIdentity>)> {
         self.selectors.values().map(|selected| (&selected.peer, selected.references, &selected.members))
@@ -281,7 +286,7 @@ impl World {
                     || *entity == Entity::Cluster
                         && labels.get(&Source::K8s, key::CLUSTER) == Some(self.cluster.as_str())
             }
-            Peer::Cidr { prefix, except } => {
+            Peer::Cidr { prefix, except, .. } => {
                 let inside =
                     |net: &IpNet| prefix.contains(net) && !except.iter().any(|hole| hole.contains(net));
                 prefixes.iter().any(inside)
@@ -341,9 +346,10 @@ pub(crate) fn normal(peer: &Peer) -> Option<Peer> {
     match peer {
         Peer::Entity(Entity::All) => Some(Peer::All),
         Peer::Entity(Entity::None) => None,
-        Peer::Cidr { prefix, except } => Some(Peer::Cidr {
+        Peer::Cidr { prefix, except, owner } => Some(Peer::Cidr {
             prefix: prefix::canonical(*prefix),
             except: except.iter().map(|net| prefix::canonical(*net)).collect(),
+            owner: *owner,
         }),
         other => Some(other.clone()),
     }

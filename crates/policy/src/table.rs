@@ -10,6 +10,9 @@ pub struct TableKey {
     pub direction: Direction,
     /// The peer; [`NumericIdentity::UNKNOWN`] = any.
     pub identity: NumericIdentity,
+    /// The narrowest block around the peer's address, by the number that the block has as a peer outside of the cluster;
+    /// [`NumericIdentity::UNKNOWN`] = any.
+    pub block: NumericIdentity,
     /// Protocol and ports.
     pub l4: L4Key,
 }
@@ -38,6 +41,8 @@ pub struct PolicyTable {
     pub enforced_ingress: bool,
     /// Whether egress is filtered at all.
     pub enforced_egress: bool,
+    /// Whether some entry is for a block: peers that are no prefix are looked up by their address, too.
+    pub blocks: bool,
 }
 
 /// Writes that turn one table into the next. Upserts first, then deletes: no packet falls between.
@@ -126,6 +131,7 @@ impl TableKey {
     pub fn abi(&self) -> PolicyKey {
         PolicyKey {
             identity: self.identity.get(),
+            block: self.block.get(),
             direction: self.direction.number(),
             protocol: self.l4.protocol,
             port: self.l4.port.to_be(),
@@ -146,7 +152,8 @@ impl TableKey {
             _ => return None,
         };
         let whole = L4Key { protocol: key.protocol, port: u16::from_be(key.port), bits: L4Key::FULL };
-        Some(Self { direction, identity: NumericIdentity(key.identity), l4: whole.cut(bits)? })
+        let (identity, block) = (NumericIdentity(key.identity), NumericIdentity(key.block));
+        Some(Self { direction, identity, block, l4: whole.cut(bits)? })
     }
 }
 
@@ -176,43 +183,44 @@ impl PolicyTable {
         }
     }
 
-    /// Asks the table as the kernel does: the most specific entry for the peer, then, unless that one cannot be beaten,
-    /// the most specific entry for anyone. `port` is the destination port in host order, for ICMP the type.
+    /// Asks the table as the kernel does: the most specific entry for the peer in its block, for the peer, for its block and
+    /// for anyone, until one cannot be beaten; else the strongest. `block` is [`NumericIdentity::UNKNOWN`] where the table
+    /// holds none ([`PolicyTable::blocks`]), or the peer is a prefix itself. `port` is the destination port in host order,
+    /// for ICMP the type.
     pub fn lookup(
         &self,
         identity: NumericIdentity,
+        block: NumericIdentity,
         direction: Direction,
         protocol: u8,
         port: u16,
     ) -> Option<Hit> {
-        let l3 = self.longest(direction, identity, protocol, port);
-        if let Some((key, entry)) = l3
-            && entry.precedence == u32::MAX
-        {
-            return Some(Hit::new(key, entry));
-        }
-        let l4 = self.longest(direction, NumericIdentity::UNKNOWN, protocol, port);
-        let (key, entry) = match (l3, l4) {
-            (Some(l3), Some(l4)) => {
-                let wins = l4.1.precedence > l3.1.precedence
-                    || l4.1.precedence == l3.1.precedence && l4.1.bits > l3.1.bits;
-                if wins { l4 } else { l3 }
-            }
-            (hit, None) | (None, hit) => hit?,
+        let none = NumericIdentity::UNKNOWN;
+        let halves = match block == none {
+            true => &[(identity, none), (none, none)][..],
+            false => &[(identity, block), (identity, none), (none, block), (none, none)],
         };
-        Some(Hit::new(key, entry))
+        let mut found: Option<(TableKey, PolicyEntry)> = None;
+        for (identity, block) in halves {
+            if found.is_some_and(|(_, entry)| entry.precedence == u32::MAX) {
+                break;
+            }
+            let key = TableKey { direction, identity: *identity, block: *block, l4: L4Key::ANY };
+            let hit = self.longest(key, protocol, port);
+            let beats = |(_, entry): (TableKey, PolicyEntry)| {
+                found.is_none_or(|(_, before)| {
+                    (entry.precedence, entry.bits) > (before.precedence, before.bits)
+                })
+            };
+            found = hit.filter(|hit| beats(*hit)).or(found);
+        }
+        found.map(|(key, entry)| Hit::new(key, entry))
     }
 
-    fn longest(
-        &self,
-        direction: Direction,
-        identity: NumericIdentity,
-        protocol: u8,
-        port: u16,
-    ) -> Option<(TableKey, PolicyEntry)> {
+    fn longest(&self, half: TableKey, protocol: u8, port: u16) -> Option<(TableKey, PolicyEntry)> {
         let whole = L4Key::port(protocol, port);
         (0..=L4Key::FULL).rev().filter_map(|bits| whole.cut(bits)).find_map(|l4| {
-            let key = TableKey { direction, identity, l4 };
+            let key = TableKey { l4, ..half };
             self.entries.get(&key).map(|entry| (key, *entry))
         })
     }
@@ -239,7 +247,8 @@ impl TableDelta {
 
 impl Hit {
     fn new(key: TableKey, entry: PolicyEntry) -> Self {
-        let matched = match (key.identity == NumericIdentity::UNKNOWN, key.l4.bits) {
+        let anyone = key.identity == NumericIdentity::UNKNOWN && key.block == NumericIdentity::UNKNOWN;
+        let matched = match (anyone, key.l4.bits) {
             (false, 0) => Matched::L3Only,
             (false, 8) => Matched::L3Proto,
             (false, _) => Matched::L3L4,

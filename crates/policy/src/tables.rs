@@ -2,7 +2,7 @@
 
 use crate::cookies::{Cookies, RuleRef};
 use crate::engine::{Options, SubjectId, TableChange, TableId};
-use crate::program::Program;
+use crate::program::{Entries, Half, Program};
 use crate::repository::{Compiled, RuleKey};
 use crate::rule::{Direction, NamedPorts};
 use crate::selector_cache::{IdentityChange, SelectorCache, SelectorId};
@@ -172,13 +172,9 @@ impl Tables {
     fn image(&mut self, programs: &[Program; 2], cache: &SelectorCache) -> PolicyTable {
         let mut entries = BTreeMap::new();
         for (direction, program) in Direction::BOTH.into_iter().zip(programs) {
-            let anyone = (NumericIdentity::UNKNOWN, program.for_anyone());
-            let identities = program.identities(cache).into_iter();
-            let own = identities.map(|identity| (identity, program.for_identity(identity, cache)));
-            for (identity, decisions) in std::iter::once(anyone).chain(own) {
-                entries.extend(decisions.iter().map(|(l4, decision)| {
-                    let key = TableKey { direction, identity, l4: *l4 };
-                    (key, decision.entry(l4.bits, &mut self.cookies))
+            for half in program.halves(cache) {
+                entries.extend(program.entries(half, cache).iter().map(|(l4, decision)| {
+                    (key_of(direction, half, *l4), decision.entry(l4.bits, &mut self.cookies))
                 }));
             }
         }
@@ -189,6 +185,7 @@ impl Tables {
             deny_cookie_egress: self.cookies.acquire(egress.closed_by()),
             enforced_ingress: ingress.enforced(),
             enforced_egress: egress.enforced(),
+            blocks: programs.iter().any(Program::names_blocks),
         }
     }
 }
@@ -198,28 +195,58 @@ impl Table {
     fn refresh(&self, identity: NumericIdentity, cache: &SelectorCache, cookies: &mut Cookies) -> TableDelta {
         let mut delta = TableDelta::default();
         for (direction, program) in Direction::BOTH.into_iter().zip(&self.programs) {
-            let key = |l4| TableKey { direction, identity, l4 };
-            let all = key(L4Key::ANY)..=key(L4Key { protocol: u8::MAX, port: u16::MAX, bits: u8::MAX });
-            let mut next: BTreeMap<TableKey, PolicyEntry> = BTreeMap::new();
-            for (l4, decision) in program.for_identity(identity, cache) {
-                next.insert(key(l4), decision.entry(l4.bits, cookies));
+            let mut halves = program.halves_of(identity, cache);
+            if program.names_blocks() {
+                // What it had beside blocks that no rule names any more.
+                let first = Half { identity, block: NumericIdentity::UNKNOWN };
+                let last = Half { identity, block: NumericIdentity(u32::MAX) };
+                let held = self
+                    .image
+                    .entries
+                    .range(key_of(direction, first, L4Key::ANY)..=key_of(direction, last, LAST));
+                halves.extend(held.map(|(key, _)| Half { identity, block: key.block }));
             }
-            for (key, entry) in self.image.entries.range(all) {
-                match next.get(key) {
-                    None => {
-                        delta.deletes.insert(*key);
-                    }
-                    Some(same) if same == entry => {
-                        next.remove(key);
-                    }
-                    Some(_) => {}
-                }
-                cookies.release(entry.cookie);
+            for half in halves {
+                self.refresh_half(direction, half, program.entries(half, cache), cookies, &mut delta);
             }
-            delta.upserts.extend(next);
         }
         delta
     }
+
+    fn refresh_half(
+        &self,
+        direction: Direction,
+        half: Half,
+        entries: Entries,
+        cookies: &mut Cookies,
+        delta: &mut TableDelta,
+    ) {
+        let mut next: BTreeMap<TableKey, PolicyEntry> = BTreeMap::new();
+        for (l4, decision) in entries {
+            next.insert(key_of(direction, half, l4), decision.entry(l4.bits, cookies));
+        }
+        let all = key_of(direction, half, L4Key::ANY)..=key_of(direction, half, LAST);
+        for (key, entry) in self.image.entries.range(all) {
+            match next.get(key) {
+                None => {
+                    delta.deletes.insert(*key);
+                }
+                Some(same) if same == entry => {
+                    next.remove(key);
+                }
+                Some(_) => {}
+            }
+            cookies.release(entry.cookie);
+        }
+        delta.upserts.extend(next);
+    }
+}
+
+/// Greater than every key.
+const LAST: L4Key = L4Key { protocol: u8::MAX, port: u16::MAX, bits: u8::MAX };
+
+fn key_of(direction: Direction, half: Half, l4: L4Key) -> TableKey {
+    TableKey { direction, identity: half.identity, block: half.block, l4 }
 }
 
 impl Content {

@@ -25,10 +25,13 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let rules: Vec<Rule> = case.policies.iter().flatten().cloned().collect();
     let all = identities(case.options.families);
     for packet in &case.packets {
-        let known = all.iter().find(|(id, _)| *id == packet.peer).map(|(_, info)| info.clone());
-        let info = known.unwrap_or(IdentityInfo::of(Labels::none()));
-        let peer = End { labels: &info.labels, named_ports: &info.named_ports };
-        // An identity that nobody told us of is matched by no peer but everyone.
+        let find = |id| {
+            let known = all.iter().find(|(known, _)| *known == id).map(|(_, info)| info.clone());
+            known.unwrap_or(IdentityInfo::of(Labels::none()))
+        };
+        let (info, around) = (find(packet.peer), find(packet.block).labels);
+        let peer = End { labels: &info.labels, around: &around, named_ports: &info.named_ports };
+        // An identity that nobody told us of is matched by no peer but everyone, and by its address.
         let expected = match packet.peer {
             NumericIdentity(9999) => {
                 let only_all: Vec<Rule> = rules.iter().cloned().map(without_selectors).collect();
@@ -36,7 +39,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             }
             _ => naive::evaluate(&case.options, &rules, &case.subject, &peer, packet),
         };
-        let hit = table.lookup(packet.peer, packet.direction, packet.protocol, packet.port);
+        let block = if table.blocks { packet.block } else { NumericIdentity::UNKNOWN };
+        let hit = table.lookup(packet.peer, block, packet.direction, packet.protocol, packet.port);
         let seen = said(hit);
         prop_assert!(agrees(&seen, &expected), "{packet:?}: table {seen:?}, rules {expected:?}\n{table:#?}");
         let told = engine.explain(&case.subject, packet);
@@ -99,7 +103,10 @@ fn agrees(seen: &Says, expected: &Says) -> bool {
 }
 
 fn without_selectors(mut rule: Rule) -> Rule {
-    rule.peers.retain(|peer| matches!(peer, Peer::All | Peer::Entity(Entity::All)));
+    let stays = |peer: &Peer| {
+        matches!(peer, Peer::All | Peer::Entity(Entity::All) | Peer::Cidr { owner: Owner::Anyone, .. })
+    };
+    rule.peers.retain(stays);
     rule
 }
 

@@ -56,7 +56,7 @@ fn table(engine: &Engine) -> std::sync::Arc<PolicyTable> {
 }
 
 fn to_pod(engine: &Engine, peer: NumericIdentity, port: u16) -> Option<Hit> {
-    table(engine).lookup(peer, Direction::Ingress, 6, port)
+    table(engine).lookup(peer, NumericIdentity::UNKNOWN, Direction::Ingress, 6, port)
 }
 
 fn passes(hit: Option<Hit>) -> bool {
@@ -85,7 +85,10 @@ fn a_rule_closes_its_direction_and_its_cookie_says_so() {
     let table = table(&engine);
     assert!(table.enforced_ingress && !table.enforced_egress);
     assert_eq!(to_pod(&engine, DB, 80).unwrap().matched, Matched::L3L4);
-    assert!(passes(table.lookup(DB, Direction::Egress, 6, 80)), "egress stays open");
+    assert!(
+        passes(table.lookup(DB, NumericIdentity::UNKNOWN, Direction::Egress, 6, 80)),
+        "egress stays open"
+    );
     // No entry: the drop is a default deny (133), not a denylist hit (181), and still has a name.
     assert_eq!(to_pod(&engine, DB, 81), None);
     assert_eq!(to_pod(&engine, WEB, 80), None);
@@ -128,12 +131,12 @@ fn enforcement_modes() {
 #[test]
 fn deny_beats_allow_however_narrow() {
     let allow = ingress(
-        vec![Peer::Cidr { prefix: net("10.1.0.0/16"), except: BTreeSet::new() }],
+        vec![Peer::Cidr { prefix: net("10.1.0.0/16"), except: BTreeSet::new(), owner: Owner::Outside }],
         vec![PortRule::port(Protocol::TCP, 80)],
     );
     let deny = Rule {
         verdict: Verdict::Deny,
-        peers: vec![Peer::Cidr { prefix: net("10.0.0.0/8"), except: BTreeSet::new() }],
+        peers: vec![Peer::Cidr { prefix: net("10.0.0.0/8"), except: BTreeSet::new(), owner: Owner::Outside }],
         ports: vec![PortRule::ANY],
         ..allow.clone()
     };
@@ -176,7 +179,11 @@ fn what_is_denied_to_all_needs_no_entry_for_each() {
 #[test]
 fn exceptions_are_carved_out() {
     let rule = ingress(
-        vec![Peer::Cidr { prefix: net("10.0.0.0/8"), except: [net("10.1.0.0/16")].into() }],
+        vec![Peer::Cidr {
+            prefix: net("10.0.0.0/8"),
+            except: [net("10.1.0.0/16")].into(),
+            owner: Owner::Outside,
+        }],
         vec![PortRule::ANY],
     );
     let engine = engine(Options::default(), &[("p", vec![rule])]);
@@ -187,7 +194,7 @@ fn exceptions_are_carved_out() {
 #[test]
 fn a_prefix_matches_neither_pods_nor_nodes() {
     // CVE-2026-56743: a peer that is only an ipBlock must not become "everyone in the namespace".
-    let whole = || Peer::Cidr { prefix: net("0.0.0.0/0"), except: BTreeSet::new() };
+    let whole = || Peer::Cidr { prefix: net("0.0.0.0/0"), except: BTreeSet::new(), owner: Owner::Outside };
     let engine = engine(Options::default(), &[("p", vec![ingress(vec![whole()], vec![PortRule::ANY])])]);
     for inside in
         [WEB, DB, NumericIdentity::REMOTE_NODE, NumericIdentity::KUBE_APISERVER, NumericIdentity::INIT]
@@ -203,7 +210,10 @@ fn a_prefix_matches_neither_pods_nor_nodes() {
 #[test]
 fn the_world_of_the_other_family_is_another_world() {
     let v6 = || {
-        vec![ingress(vec![Peer::Cidr { prefix: net("::/0"), except: BTreeSet::new() }], vec![PortRule::ANY])]
+        vec![ingress(
+            vec![Peer::Cidr { prefix: net("::/0"), except: BTreeSet::new(), owner: Owner::Outside }],
+            vec![PortRule::ANY],
+        )]
     };
     let single = engine(Options::default(), &[("p", v6())]);
     assert!(!passes(to_pod(&single, NumericIdentity::WORLD, 80)));
@@ -247,7 +257,9 @@ fn named_ports_on_egress_are_those_of_the_peer() {
         ..ingress(vec![Peer::All], vec![])
     };
     let mut engine = engine(Options::default(), &[("p", vec![rule])]);
-    let egress = |engine: &Engine, peer, port| passes(table(engine).lookup(peer, Direction::Egress, 6, port));
+    let egress = |engine: &Engine, peer, port| {
+        passes(table(engine).lookup(peer, NumericIdentity::UNKNOWN, Direction::Egress, 6, port))
+    };
     assert!(!egress(&engine, DB, 8080));
     let mut info = IdentityInfo::of(engine.labels_of(DB).unwrap().clone());
     info.named_ports.insert("http".into(), [(6, 8080)].into());
@@ -337,7 +349,13 @@ fn explanations_read_well() {
     let deny = Rule { verdict: Verdict::Deny, ports: vec![PortRule::ANY], ..allow.clone() };
     let engine = engine(Options::default(), &[("a", vec![allow.clone()]), ("b", vec![deny, allow])]);
     let subject = SubjectInfo { labels: labels(&["k8s:app=web"]), ..SubjectInfo::default() };
-    let packet = |peer| Packet { direction: Direction::Ingress, peer, protocol: 6, port: 80 };
+    let packet = |peer| Packet {
+        direction: Direction::Ingress,
+        peer,
+        block: NumericIdentity::UNKNOWN,
+        protocol: 6,
+        port: 80,
+    };
     assert_eq!(
         engine.explain(&subject, &packet(DB)).to_string(),
         "ingress of [k8s:app=web], peer 301 [k8s:app=db,k8s:io.kubernetes.pod.namespace=shop], protocol 6 port 80\n\

@@ -36,6 +36,8 @@ pub struct Node {
     pub hosts: HashMap<Addr, IpcacheEntry>,
     /// Prefixes: base, length, entry.
     pub prefixes: Vec<(Addr, u32, IpcacheEntry)>,
+    /// Prefixes that policies name: base, length, number.
+    pub blocks: Vec<(Addr, u32, u32)>,
     /// Prefixes never masqueraded.
     pub never_masqueraded: Vec<(Addr, u32)>,
     /// Policy tables by slot.

@@ -230,6 +230,10 @@ impl Env for World<'_> {
     fn never_masqueraded(&self, addr: &Addr) -> bool {
         self.node.never_masqueraded.iter().any(|(base, len)| addr.within(base, *len))
     }
+    fn block(&self, addr: &Addr) -> u32 {
+        let around = self.node.blocks.iter().filter(|(base, len, _)| addr.within(base, *len));
+        around.max_by_key(|(_, len, _)| *len).map_or(0, |(.., number)| *number)
+    }
     fn policy(&self, slot: u32, key: &PolicyKey) -> Option<&PolicyEntry> {
         #[cfg(test)]
         if let Some(raised) = &self.node.writer {

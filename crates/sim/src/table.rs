@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use abi::tables::{POLICY_FULL_BITS, POLICY_STATIC_BITS};
 use abi::{PolicyEntry, PolicyKey};
 
-/// Longest-prefix table over [`PolicyKey`]: identity and direction always count, then protocol and port bit by bit.
+/// Longest-prefix table over [`PolicyKey`]: identity, block and direction always count, then protocol and port bit by bit.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyTable {
     entries: HashMap<(PolicyKey, u32), PolicyEntry>,
@@ -30,6 +30,7 @@ fn masked(key: &PolicyKey, bits: u32) -> PolicyKey {
     let kept = if bits == 0 { 0 } else { tail & (0x00ff_ffff_u32 << (24 - bits)) & 0x00ff_ffff };
     PolicyKey {
         identity: key.identity,
+        block: key.block,
         direction: key.direction,
         protocol: (kept >> 16) as u8,
         port: ((kept & 0xffff) as u16).to_be(),

@@ -135,8 +135,10 @@ fn changes_of(
             }
             for ((was, will), regions) in by_change {
                 let example = &regions[0];
-                let packet =
-                    Packet { direction, peer: *peer, protocol: example.protocol, port: example.first };
+                // Whoever has an address is told of under the prefix around it.
+                let block = NumericIdentity::UNKNOWN;
+                let (protocol, port) = (example.protocol, example.first);
+                let packet = Packet { direction, peer: *peer, block, protocol, port };
                 let because = after.because(info, &packet);
                 let ports = regions::words(&regions);
                 changes.entry((name(direction), was, will, ports, because)).or_default().insert(*peer);

@@ -5,7 +5,9 @@ mod services;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use abi::tables::{EGRESS, INGRESS, IPCACHE_HOST, IPCACHE_TUNNEL, POLICY_DENY, POLICY_UNENFORCED};
+use abi::tables::{
+    EGRESS, INGRESS, IPCACHE_HOST, IPCACHE_TUNNEL, POD_BLOCKS, POLICY_DENY, POLICY_UNENFORCED,
+};
 use abi::{
     Addr, Flow, FlowKey, IpcacheEntry, NodeConfig, PodFacts, PolicyEntry, PolicyKey, PrefixKey, config,
     identity, maps,
@@ -31,6 +33,8 @@ pub const POD_A: u32 = 110;
 pub const POD_B: u32 = 111;
 /// Identities that policy tables name.
 pub const IDENTITIES: &[u32] = &[0, 1, 2, 6, 9, 10, 1001, 1002, 1003, 0x0100_0001];
+/// Blocks that policy tables name: two of prefixes, the world of a family.
+pub const BLOCKS: &[u32] = &[0x0100_0002, 0x0100_0003, 9];
 /// Ports that policy tables and packets name.
 pub const PORTS: &[u16] = &[53, 80, 443, 8080, 8472, services::NODE_PORT_NUMBER];
 
@@ -144,6 +148,13 @@ impl Pair {
             self.node.prefixes.push((addr(base), len, cidr));
             self.object.maps.prefixes.insert(&PrefixKey { len, addr: addr(base) }, &cidr)?;
         }
+        // Around pods and nodes, and around what has a prefix of its own.
+        for (base, len, number) in
+            [("10.244.0.0", 112, BLOCKS[0]), ("10.244.2.20", 128, BLOCKS[1]), ("fd00::", 8, BLOCKS[1])]
+        {
+            self.node.blocks.push((addr(base), len, number));
+            self.object.maps.blocks.insert(&PrefixKey { len, addr: addr(base) }, &number)?;
+        }
         self.node.never_masqueraded.push((addr("198.51.100.0"), 120));
         self.object.maps.no_masquerade.insert(&PrefixKey { len: 120, addr: addr("198.51.100.0") }, &1)?;
         Ok(())
@@ -196,7 +207,7 @@ impl Pair {
                 mac: mac(last),
                 host_mac: mac(last | 0x80),
                 endpoint: 101 + i as u16,
-                flags: u16::from(random.one_in(10)),
+                flags: u16::from(random.one_in(10)) | if random.one_in(2) { POD_BLOCKS } else { 0 },
             };
             self.node.attach(ifindex, facts);
             let maps = &self.object.maps;
@@ -227,10 +238,18 @@ impl Pair {
                     random.pick(&[53, 80, 443, 8080, 8, 128]) & (0xffff_u32 << (24 - bits)) as u16
                 };
                 let deny = random.one_in(3);
-                let key =
-                    PolicyKey { identity: random.pick(IDENTITIES), direction, protocol, port: port.to_be() };
+                let (identity, block) = match random.below(4) {
+                    0 => (0, random.pick(BLOCKS)),
+                    1 => (random.pick(IDENTITIES), random.pick(BLOCKS)),
+                    _ => (random.pick(IDENTITIES), 0),
+                };
+                let key = PolicyKey { identity, block, direction, protocol, port: port.to_be() };
                 let entry = PolicyEntry {
-                    precedence: if deny { 255 } else { 1 },
+                    precedence: match (random.one_in(8), deny) {
+                        (true, _) => u32::MAX,
+                        (false, true) => 255,
+                        (false, false) => 1,
+                    },
                     cookie: random.below(1000) as u32,
                     proxy_port: 0,
                     flags: if deny { POLICY_DENY } else { 0 },

@@ -52,7 +52,8 @@ fn explain(owner: &Owner, flow: &Flow) -> Result<Explanation, Refused> {
         match local(owner, own, address) {
             Some(endpoint) => {
                 let peer = peer_identity(owner, peer, peer_address);
-                let packet = Packet { direction, peer: NumericIdentity(peer), protocol, port };
+                let block = owner.state.block(peer, peer_address);
+                let packet = Packet { direction, peer: NumericIdentity(peer), block, protocol, port };
                 sides.extend(side(owner, endpoint, &packet, &mut places));
             }
             None => elsewhere.extend(own.pod.as_ref().map(|pod| {

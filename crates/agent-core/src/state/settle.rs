@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use abi::tables::POD_AUDIT;
+use abi::tables::{POD_AUDIT, POD_BLOCKS};
 use abi::{Addr, PodFacts};
 use types::NumericIdentity;
 
@@ -41,6 +41,7 @@ impl State {
         if std::mem::take(&mut self.dirty_nodes) {
             self.routes.replace(routes::wanted(&self.settings, self.nodes.iter()));
         }
+        update.blocks = self.ipcache.drain_blocks();
         let (hosts, prefixes) = self.ipcache.tables_mut();
         update.hosts = drain(hosts);
         update.prefixes = drain(prefixes);
@@ -93,7 +94,8 @@ impl State {
             mac: attachment.mac,
             host_mac: attachment.host_mac,
             endpoint: spec.id,
-            flags: if self.audits(endpoint) { POD_AUDIT } else { 0 },
+            flags: if self.audits(endpoint) { POD_AUDIT } else { 0 }
+                | if table.blocks { POD_BLOCKS } else { 0 },
         };
         let ifindex = attachment.host_ifindex;
         // A link that was made anew has another index.

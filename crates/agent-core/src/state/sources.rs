@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use abi::Identity;
 use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, UNKNOWN};
 use ipnet::IpNet;
-use policy::{IdentityInfo, NamedPorts};
+use policy::{Direction, IdentityInfo, NamedPorts, Rule};
 use types::{Label, Labels, NumericIdentity, PolicyKind};
 
 use super::{PolicyObject, State};
@@ -72,10 +72,18 @@ impl State {
 
     pub(super) fn change_remote(&mut self, change: Change<RemoteEndpoint>) {
         let touched = self.remote.change(change);
-        for key in &touched {
+        self.place_remote(&touched);
+    }
+
+    /// Gives the addresses of other nodes' pods their identities. One that is not known yet gives none: no policy would
+    /// know whom it lets through.
+    fn place_remote(&mut self, touched: &BTreeSet<PodKey>) {
+        for key in touched {
             // This node knows its own pods better than any object.
             let mine = |e: &&RemoteEndpoint| e.node.is_none_or(|n| self.settings.node.underlay.contains(&n));
             let remote = self.remote.get(key).filter(|e| !mine(e) && e.identity != UNKNOWN).cloned();
+            self.remote_users.set(key, remote.as_ref().map(|e| e.identity));
+            let remote = remote.filter(|e| self.is_known(e.identity));
             let claims = remote.as_ref().map_or_else(Vec::new, |e| {
                 e.addresses.iter().map(|a| (*a, Claim { identity: e.identity, node: e.node })).collect()
             });
@@ -98,7 +106,8 @@ impl State {
     pub(super) fn change_identities(&mut self, change: Change<ClusterIdentity>) {
         let touched = self.identities.change(change);
         let mut changes = BTreeMap::new();
-        for number in touched {
+        for number in &touched {
+            let number = *number;
             let labels = self.identities.get(&number).and_then(|object| {
                 let labels = object.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 Labels::from_security_labels(labels).ok()
@@ -114,6 +123,13 @@ impl State {
         // Somebody's labels may have a number now, or a better one.
         self.dirty_endpoints.extend(self.endpoints.keys());
         self.tell_identities(changes);
+        let users = touched.iter().flat_map(|number| self.remote_users.of(*number)).cloned().collect();
+        self.place_remote(&users);
+    }
+
+    /// Whether another node's pod can have this identity, and policies know whom it stands for.
+    fn is_known(&self, identity: Identity) -> bool {
+        !abi::identity::is_local_scope(identity) && self.labels_of(identity).is_some()
     }
 
     /// An identity object is gone. While a pod of this node has the number, it is asked for again, and still known.
@@ -148,14 +164,23 @@ impl State {
                 let update = self.engine.remove(old);
                 self.take(update, now);
                 self.conditions.remove(old);
+                self.closed.remove(old);
             }
             if let Some(object) = object {
-                // What cannot be applied opens nothing: the rules before it stay in force.
-                let stays = object.refused.is_some() && before.get(&key) == Some(&object.origin);
-                self.conditions.set(object.origin.clone(), Condition { refused: object.refused });
+                // What cannot be applied opens nothing: the rules before it stay in force, and where there are none, what it
+                // is about is closed.
+                let held = before.get(&key) == Some(&object.origin) && !self.closed.contains(&object.origin);
+                let stays = object.refused.is_some() && held;
+                let refused = object.refused.is_some();
+                let why = object.refused.map(|why| format!("{why}; {}", until_then(stays, &object.rules)));
+                self.conditions.set(object.origin.clone(), Condition { refused: why });
                 if stays {
                     continue;
                 }
+                match refused {
+                    true => self.closed.insert(object.origin.clone()),
+                    false => self.closed.remove(&object.origin),
+                };
                 let update = self.engine.apply(object.origin, object.rules);
                 self.take(update, now);
             }
@@ -277,5 +302,19 @@ impl State {
             named.entry(port.name.clone()).or_default().insert((port.protocol, port.port));
         }
         named
+    }
+}
+
+/// What holds until a policy that was refused is put right.
+fn until_then(stays: bool, closing: &[Rule]) -> &'static str {
+    let closes = |direction| closing.iter().any(|rule| rule.direction == direction);
+    match (stays, closes(Direction::Ingress), closes(Direction::Egress)) {
+        (true, ..) => "until then its last valid version holds",
+        (_, true, true) => {
+            "until then it allows nothing, and ingress and egress of the pods it selects are closed"
+        }
+        (_, true, false) => "until then it allows nothing, and ingress of the pods it selects is closed",
+        (_, false, true) => "until then it allows nothing, and egress of the pods it selects is closed",
+        (_, false, false) => "until then it does nothing",
     }
 }

@@ -8,7 +8,7 @@ use abi::{Addr, Identity};
 use ipam::{Family, PodAllocator};
 use ipnet::IpNet;
 use policy::{Engine, PolicyTable, TableId};
-use types::{Labels, PolicyKind};
+use types::{Labels, NumericIdentity, PolicyKind};
 
 use super::{PolicyObject, State};
 use crate::endpoint::Endpoint;
@@ -55,6 +55,24 @@ impl State {
     /// Addresses and their identities.
     pub fn ipcache(&self) -> &Ipcache {
         &self.ipcache
+    }
+
+    /// Whom the policy tables see behind an address: its identity, and the narrowest block around it if that is no prefix
+    /// itself.
+    pub fn peer(&self, address: IpAddr) -> (NumericIdentity, NumericIdentity) {
+        let local = self.by_address(address).map(|endpoint| endpoint.identity);
+        let world = self.settings.world_identity(address);
+        let identity = local.or_else(|| self.ipcache.identity(address)).unwrap_or(world);
+        (NumericIdentity(identity), self.block(identity, address))
+    }
+
+    /// The narrowest block around an address; [`NumericIdentity::UNKNOWN`] where `identity`, whose it is, is a prefix itself.
+    pub fn block(&self, identity: Identity, address: IpAddr) -> NumericIdentity {
+        if abi::identity::is_local_scope(identity) {
+            return NumericIdentity::UNKNOWN;
+        }
+        let narrowest = self.ipcache.block(address);
+        NumericIdentity(narrowest.unwrap_or_else(|| self.settings.world_identity(address)))
     }
 
     /// Addresses of pods.

@@ -64,6 +64,28 @@ fn one(rule: &rule::Rule, scope: &Scope<'_>, path: &Path<'_>) -> Result<Vec<Rule
     Ok(rules)
 }
 
+/// What closes the directions of a policy that cannot be applied. One that denies closes also where it asks for no default:
+/// nobody knows what it would have denied.
+pub(super) fn closing<P: CiliumPolicy>(policy: &P, scope: &Scope<'_>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (place, rule) in policy.rules() {
+        let Ok(subject) = subject(rule, scope, &Path::ROOT.key(&place)) else { continue };
+        let wanted = rule.enable_default_deny.unwrap_or_default();
+        // A field that nobody knows may be a direction, misspelt.
+        let unknown = !rule.unknown.is_empty();
+        let sides = [
+            (Direction::Ingress, wanted.ingress, filled(&rule.ingress), filled(&rule.ingress_deny)),
+            (Direction::Egress, wanted.egress, filled(&rule.egress), filled(&rule.egress_deny)),
+        ];
+        for (direction, wanted, allows, denies) in sides {
+            if denies || wanted.unwrap_or(allows || unknown) {
+                rules.extend(Side::new(&subject, direction, true).finish());
+            }
+        }
+    }
+    rules
+}
+
 /// An empty list of rules is as good as none: the policy is not about that direction.
 fn filled<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())

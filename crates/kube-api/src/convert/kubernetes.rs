@@ -4,7 +4,7 @@ use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use policy::{Direction, Peer, PortRule, Protocol, Rule, Subject, Verdict};
+use policy::{Direction, Owner, Peer, PortRule, Protocol, Rule, Subject, Verdict};
 
 use super::path::{Path, Problem, Refused};
 use super::peers::block;
@@ -41,6 +41,19 @@ pub(super) fn rules(policy: &NetworkPolicy, namespace: &str) -> Result<Vec<Rule>
     Ok(rules)
 }
 
+/// What closes the directions of a policy that cannot be applied; both, if they cannot be read.
+pub(super) fn closing(policy: &NetworkPolicy, namespace: &str) -> Vec<Rule> {
+    let Some(spec) = &policy.spec else { return Vec::new() };
+    let path = Path::ROOT.key("spec");
+    let own = spec.pod_selector.clone().unwrap_or_default();
+    let Ok(subject) = selectors::pods(&own, namespace, &path.key("podSelector")) else { return Vec::new() };
+    let subject = Subject::Endpoints(subject);
+    let (ingress, egress) = directions(spec, &path).unwrap_or((true, true));
+    let sides = [(Direction::Ingress, ingress), (Direction::Egress, egress)];
+    let closed = sides.into_iter().filter(|(_, closed)| *closed);
+    closed.flat_map(|(direction, _)| Side::new(&subject, direction, true).finish()).collect()
+}
+
 /// The directions that the policy is about. Without types: ingress always, egress where there are rules for it.
 fn directions(spec: &NetworkPolicySpec, path: &Path<'_>) -> Result<(bool, bool), Refused> {
     let types = spec.policy_types.as_deref().unwrap_or_default();
@@ -72,14 +85,14 @@ fn peers(
     written.iter().enumerate().map(|(index, peer)| one_peer(peer, namespace, &path.index(index))).collect()
 }
 
-/// One peer. A block of addresses says nothing of pods: it never becomes a selector (CVE-2026-56743).
+/// One peer. A block means addresses, whoever has them, and never becomes a selector (CVE-2026-56743).
 fn one_peer(peer: &NetworkPolicyPeer, namespace: &str, path: &Path<'_>) -> Result<Peer, Refused> {
     if let Some(ip_block) = &peer.ip_block {
         if peer.pod_selector.is_some() || peer.namespace_selector.is_some() {
             return Err(path.refuse(Problem::Combined { first: "ipBlock", second: "a selector" }));
         }
         let except = ip_block.except.as_deref().unwrap_or_default();
-        return block(&ip_block.cidr, except, "cidr", &path.key("ipBlock"));
+        return block(&ip_block.cidr, except, Owner::Anyone, &path.key("ipBlock"));
     }
     let pod_path = path.key("podSelector");
     let selector = match (&peer.pod_selector, &peer.namespace_selector) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use policy::{Entity, Peer};
+use policy::{Entity, Owner, Peer};
 
 use super::cilium::{Scope, known};
 use super::path::{Path, Problem, Refused};
@@ -129,7 +129,8 @@ impl<'a> Peers<'a> {
         }
         let list = path.key(self.names.cidr);
         for (index, text) in self.cidr.into_iter().flatten().enumerate() {
-            peers.push(Peer::Cidr { prefix: prefix(text, &list.index(index))?, except: BTreeSet::new() });
+            let prefix = prefix(text, &list.index(index))?;
+            peers.push(Peer::Cidr { prefix, except: BTreeSet::new(), owner: Owner::Outside });
         }
         let list = path.key(self.names.cidr_set);
         for (index, set) in self.cidr_set.into_iter().flatten().enumerate() {
@@ -151,7 +152,7 @@ fn len<T>(list: &Option<Vec<T>>) -> Option<usize> {
 fn cidr_rule(set: &CidrRule, path: &Path<'_>) -> Result<Peer, Refused> {
     known(&set.unknown, path)?;
     match (&set.cidr, &set.cidr_group_ref, &set.cidr_group_selector) {
-        (Some(cidr), None, None) => block(cidr, &set.except, "cidr", path),
+        (Some(cidr), None, None) => block(cidr, &set.except, Owner::Outside, path),
         (None, Some(_), None) => {
             Err(path.key("cidrGroupRef").refuse(Problem::Unsupported { feature: "a CiliumCIDRGroup" }))
         }
@@ -163,8 +164,8 @@ fn cidr_rule(set: &CidrRule, path: &Path<'_>) -> Result<Peer, Refused> {
 }
 
 /// A block with its exceptions, each of which must lie inside.
-pub(super) fn block(cidr: &str, except: &[String], field: &str, path: &Path<'_>) -> Result<Peer, Refused> {
-    let block = prefix(cidr, &path.key(field))?;
+pub(super) fn block(cidr: &str, except: &[String], owner: Owner, path: &Path<'_>) -> Result<Peer, Refused> {
+    let block = prefix(cidr, &path.key("cidr"))?;
     let list = path.key("except");
     let mut holes = BTreeSet::new();
     for (index, text) in except.iter().enumerate() {
@@ -176,7 +177,7 @@ pub(super) fn block(cidr: &str, except: &[String], field: &str, path: &Path<'_>)
         }
         holes.insert(hole);
     }
-    Ok(Peer::Cidr { prefix: block, except: holes })
+    Ok(Peer::Cidr { prefix: block, except: holes, owner })
 }
 
 /// A prefix, or a lone address, without its host bits.

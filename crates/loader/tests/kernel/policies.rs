@@ -17,7 +17,7 @@ fn outer(slots: u32) -> Map {
 }
 
 fn item(identity: u32) -> (PolicyTrieKey, PolicyEntry) {
-    let key = PolicyKey { identity, direction: 0, protocol: 6, port: 80u16.to_be() };
+    let key = PolicyKey { identity, block: 0, direction: 0, protocol: 6, port: 80u16.to_be() };
     let entry = PolicyEntry { precedence: 1, cookie: identity, bits: 24, ..Default::default() };
     (PolicyTrieKey::new(key, &entry), entry)
 }

@@ -32,7 +32,7 @@ fn a_test_run_gives_verdict_packet_and_context() {
     let Some(object) = world.load() else { return };
     let mut tables =
         PolicyTables::adopt(object.maps.policies.try_clone().expect("clone"), 2).expect("tables");
-    let key = PolicyKey { identity: 7, direction: 0, protocol: 6, port: 80u16.to_be() };
+    let key = PolicyKey { identity: 7, block: 0, direction: 0, protocol: 6, port: 80u16.to_be() };
     // The whole direction of identity 7: found by a lookup with all bits.
     let entry = PolicyEntry { cookie: 4711, ..Default::default() };
     let rule = (PolicyTrieKey::new(PolicyKey { protocol: 0, port: 0, ..key }, &entry), entry);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rule::{Direction, Entity, PortRule, Protocol, Subject, Verdict};
+use crate::rule::{Direction, Entity, Owner, PortRule, Protocol, Subject, Verdict};
 use types::Selector;
 
 fn labels(i: u32) -> Labels {
@@ -14,6 +14,7 @@ fn rule(i: u32) -> Rule {
         1 => Peer::Cidr {
             prefix: "10.0.0.0/8".parse().unwrap(),
             except: ["10.1.0.0/16".parse().unwrap()].into(),
+            owner: [Owner::Outside, Owner::OutsideOrNode, Owner::Anyone][i as usize / 4 % 3],
         },
         2 => Peer::Entity(Entity::Cluster),
         _ => Peer::All,

@@ -89,11 +89,16 @@ fn peer() -> impl Strategy<Value = Peer> {
         4 => selector().prop_map(Peer::Endpoints),
         1 => selector().prop_map(Peer::Nodes),
         3 => select(entities).prop_map(Peer::Entity),
-        4 => (nets(), proptest::collection::vec(nets(), 0..3)).prop_map(|(prefix, except)| Peer::Cidr {
+        5 => (nets(), proptest::collection::vec(nets(), 0..3), owner()).prop_map(|(prefix, except, owner)| Peer::Cidr {
             prefix: prefix.parse().unwrap(),
             except: except.into_iter().map(|net| net.parse().unwrap()).collect(),
+            owner,
         }),
     ]
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    prop_oneof![2 => Just(Owner::Outside), 1 => Just(Owner::OutsideOrNode), 3 => Just(Owner::Anyone)]
 }
 
 fn port_rule() -> impl Strategy<Value = PortRule> {
@@ -180,9 +185,16 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
 fn packet() -> impl Strategy<Value = Packet> {
     let mut ids: Vec<u32> = identities(Families::V4).iter().map(|(id, _)| id.get()).collect();
     ids.push(9999);
-    let peer = select(ids).prop_map(NumericIdentity);
-    (select(vec![Direction::Ingress, Direction::Egress]), peer, select(PROTOCOLS), select(PORTS))
-        .prop_map(|(direction, peer, protocol, port)| Packet { direction, peer, protocol, port })
+    let peer = select(ids.clone()).prop_map(NumericIdentity);
+    // Any prefix, or the world of a family.
+    let blocks =
+        ids.into_iter().map(NumericIdentity).filter(|id| id.is_local() || [2, 9, 10].contains(&id.get()));
+    let block = select(blocks.collect::<Vec<_>>());
+    (select(vec![Direction::Ingress, Direction::Egress]), peer, block, select(PROTOCOLS), select(PORTS))
+        .prop_map(|(direction, peer, block, protocol, port)| {
+            let block = if peer.is_local() { NumericIdentity::UNKNOWN } else { block };
+            Packet { direction, peer, block, protocol, port }
+        })
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {

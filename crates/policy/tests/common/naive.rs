@@ -18,6 +18,8 @@ pub(crate) enum Says {
 /// Who is at the other end.
 pub(crate) struct End<'a> {
     pub(crate) labels: &'a Labels,
+    /// Those of the narrowest prefix around its address; none if it is a prefix itself.
+    pub(crate) around: &'a Labels,
     pub(crate) named_ports: &'a NamedPorts,
 }
 
@@ -106,11 +108,12 @@ pub(crate) fn matches(
         Direction::Ingress => &subject.named_ports,
         Direction::Egress => peer.named_ports,
     };
-    rule.peers.iter().any(|p| peer_fits(options, p, peer.labels))
+    rule.peers.iter().any(|p| peer_fits(options, p, peer))
         && rule.ports.iter().any(|p| port_fits(p, receiver, packet))
 }
 
-fn peer_fits(options: &Options, peer: &Peer, labels: &Labels) -> bool {
+fn peer_fits(options: &Options, peer: &Peer, end: &End) -> bool {
+    let labels = end.labels;
     let texts: Vec<String> = labels.iter().map(ToString::to_string).collect();
     let has = |names: &[&str]| texts.iter().any(|text| names.contains(&text.as_str()));
     let is_cidr = texts.iter().any(|text| text.starts_with("cidr:"));
@@ -146,10 +149,21 @@ fn peer_fits(options: &Options, peer: &Peer, labels: &Labels) -> bool {
             Entity::Health => has(&["reserved:health"]),
             Entity::Unmanaged => has(&["reserved:unmanaged"]),
         },
-        Peer::Cidr { prefix, except } => addresses(options, labels).iter().any(|net| {
-            let net: types::IpNet = net.parse().unwrap();
-            prefix.contains(&net) && !except.iter().any(|hole| hole.contains(&net))
-        }),
+        Peer::Cidr { prefix, except, owner } => {
+            let named = match owner {
+                Owner::Outside => false,
+                Owner::OutsideOrNode => has(&["reserved:host", "reserved:remote-node"]),
+                Owner::Anyone => true,
+            };
+            let mut nets = addresses(options, labels);
+            if named {
+                nets.extend(addresses(options, end.around));
+            }
+            nets.iter().any(|net| {
+                let net: types::IpNet = net.parse().unwrap();
+                prefix.contains(&net) && !except.iter().any(|hole| hole.contains(&net))
+            })
+        }
     }
 }
 

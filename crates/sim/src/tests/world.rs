@@ -51,7 +51,7 @@ pub(crate) fn allow(node: &mut Node, slot: u32, peer: u32, direction: u8, protoc
     } else {
         0
     };
-    let key = PolicyKey { identity: peer, direction, protocol, port: port.to_be() };
+    let key = PolicyKey { identity: peer, block: 0, direction, protocol, port: port.to_be() };
     let entry = PolicyEntry { precedence: 1, cookie: 7, bits: bits as u8, ..PolicyEntry::default() };
     node.policies.entry(slot).or_default().insert(key, bits, entry);
 }

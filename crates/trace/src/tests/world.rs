@@ -51,7 +51,8 @@ pub(crate) fn web() -> PolicyTable {
     let mut table = PolicyTable::default();
     unenforced(&mut table, EGRESS);
     for peer in [ID_A, ID_R] {
-        let key = PolicyKey { identity: peer, direction: INGRESS, protocol: 6, port: 80_u16.to_be() };
+        let key =
+            PolicyKey { identity: peer, block: 0, direction: INGRESS, protocol: 6, port: 80_u16.to_be() };
         table.insert(key, 24, PolicyEntry { precedence: 1, cookie: 8, bits: 24, ..PolicyEntry::default() });
     }
     table

@@ -79,7 +79,7 @@ pub(super) fn regions(
 /// The keys that can decide about `peer`.
 fn keys(table: &PolicyTable, direction: Direction, peer: NumericIdentity) -> impl Iterator<Item = L4Key> {
     [NumericIdentity::UNKNOWN, peer].into_iter().flat_map(move |identity| {
-        let key = |l4| TableKey { direction, identity, l4 };
+        let key = |l4| TableKey { direction, identity, block: NumericIdentity::UNKNOWN, l4 };
         let all = key(L4Key::ANY)..=key(L4Key { protocol: u8::MAX, port: u16::MAX, bits: u8::MAX });
         table.entries.range(all).map(|(key, _)| key.l4)
     })
@@ -92,7 +92,7 @@ fn verdict(
     protocol: u8,
     port: u16,
 ) -> Verdict {
-    match table.lookup(peer, direction, protocol, port) {
+    match table.lookup(peer, NumericIdentity::UNKNOWN, direction, protocol, port) {
         None => Verdict::Denied,
         Some(hit) if hit.denies() => Verdict::Denied,
         Some(hit) if hit.audited() => Verdict::Audit,

@@ -105,7 +105,9 @@ fn peer_covers(wide: &Peer, narrow: &Peer) -> bool {
             let alike = |source: Source| asks(wide, source.clone()) == asks(narrow, source);
             alike(Source::Reserved) && alike(Source::Cidr) && selects(wide, narrow)
         }
-        (Peer::Cidr { prefix: wide, except }, Peer::Cidr { prefix: narrow, .. }) if except.is_empty() => {
+        (Peer::Cidr { prefix: wide, except, owner }, Peer::Cidr { prefix: narrow, owner: inner, .. })
+            if except.is_empty() && owner >= inner =>
+        {
             wide.contains(narrow)
         }
         (wide, narrow) => wide == narrow,

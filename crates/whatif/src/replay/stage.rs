@@ -3,7 +3,7 @@
 use super::{Side, Told};
 use crate::diff::Verdict;
 use crate::rulebook::{Rulebook, World};
-use abi::tables::{IPCACHE_HOST, POD_AUDIT, POLICY_STATIC_BITS};
+use abi::tables::{IPCACHE_HOST, POD_AUDIT, POD_BLOCKS, POLICY_STATIC_BITS};
 use abi::{Addr, IpcacheEntry, NodeConfig, PodFacts};
 use policy::SubjectInfo;
 use std::collections::BTreeMap;
@@ -56,6 +56,8 @@ impl Stage {
         let entry = |id: NumericIdentity| IpcacheEntry { identity: id.get(), ..IpcacheEntry::default() };
         let prefixes =
             world.prefixes().map(|(net, id)| (net.network().into(), len128(net), entry(id))).collect();
+        node.blocks =
+            world.prefixes().map(|(net, id)| (net.network().into(), len128(net), id.get())).collect();
         let around = Surroundings { native: vec![NATIVE], ..Surroundings::default() };
         Self { book, node, around, prefixes, slots: BTreeMap::new() }
     }
@@ -134,7 +136,7 @@ impl Stage {
             mac: [2, 0, 0, 0, 0, ifindex as u8],
             host_mac: [2, 0, 0, 0, 1, ifindex as u8],
             endpoint: ifindex as u16,
-            flags: if info.audit { POD_AUDIT } else { 0 },
+            flags: if info.audit { POD_AUDIT } else { 0 } | if table.blocks { POD_BLOCKS } else { 0 },
         }
     }
 }

@@ -97,7 +97,7 @@ impl Node {
     pub(super) fn set_policy_entries(&mut self, count: usize) -> Result<()> {
         let mut content = PolicyContent::new();
         let mut allow = |identity, direction, cookie| {
-            let key = PolicyKey { identity, direction, protocol: TCP, port: 0 };
+            let key = PolicyKey { identity, block: 0, direction, protocol: TCP, port: 0 };
             let entry = PolicyEntry { precedence: 1, cookie, bits: 8, ..PolicyEntry::default() };
             content.insert(PolicyTrieKey::new(key, &entry), entry);
         };

@@ -48,6 +48,7 @@ fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError
     node.hosts = maps.hosts.dump()?.into_iter().collect();
     node.prefixes =
         maps.prefixes.dump()?.into_iter().map(|(key, entry)| (key.addr, key.len, entry)).collect();
+    node.blocks = maps.blocks.dump()?.into_iter().map(|(key, number)| (key.addr, key.len, number)).collect();
     node.never_masqueraded =
         maps.no_masquerade.dump()?.into_iter().map(|(key, _)| (key.addr, key.len)).collect();
     let slots: BTreeSet<u32> = node.pods.values().map(|facts| facts.policy).collect();
