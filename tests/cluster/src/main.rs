@@ -6,6 +6,7 @@ mod cluster;
 mod connectivity;
 mod faults;
 mod manifests;
+mod modes;
 mod report;
 mod restart;
 mod rules;
@@ -45,6 +46,8 @@ enum What {
         #[arg(value_enum)]
         parts: Vec<faults::Part>,
     },
+    /// Other ways to install: addresses from Kubernetes, one address family, the enforcement modes
+    Modes,
     /// Every type of service from every client
     Services,
     /// Replace the backends of a service again and again under load
@@ -95,7 +98,9 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             drop(cluster);
             faults::exhausted_pool(report)?;
             faults::full_tables(report)?;
+            modes::run(report)?;
         }
+        What::Modes => modes::run(report)?,
         What::Faults { parts } => {
             let own = [faults::Part::Pool, faults::Part::Tables];
             if parts.is_empty() || parts.iter().any(|part| !own.contains(part)) {
