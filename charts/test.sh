@@ -120,6 +120,12 @@ good other-namespace 'namespace: net' -- --set namespaceOverride=net
 KUBE=1.28.0 good old-kubernetes 'container.apparmor.security.beta.kubernetes.io/cilium-agent: unconfined' '!appArmorProfile' --
 KUBE=1.34.0-rc.1+vendor good new-kubernetes 'appArmorProfile:' '!container.apparmor' --
 
+good redirects 'enable-local-redirect-policy: "true"' '!lrp-address' 'resources: [ciliumlocalredirectpolicies]' -- --set kubeProxyReplacement=true,localRedirectPolicies.enabled=true
+good redirects-by-old-name 'enable-local-redirect-policy: "true"' 'resources: [ciliumlocalredirectpolicies]' -- --set localRedirectPolicy=true
+good redirected-addresses 'lrp-address-matcher-cidrs: 169.254.0.0/16,fd00::/64' -- --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16,fd00::/64}'
+good no-redirects '!local-redirect' '!lrp-' '!resources: [ciliumlocalredirectpolicies]' -- --set kubeProxyReplacement=true
+
+bad redirected-addresses 'localRedirectPolicies/addressMatcherCIDRs/0' -- --set 'localRedirectPolicies.addressMatcherCIDRs={169.254.169.254}'
 bad ip-masq-alone 'ipMasqAgent.enabled=true cannot be used without masquerading' -- --set ipMasqAgent.enabled=true,enableIPv4Masquerade=false
 bad ip-masq-cidr 'ipMasqAgent/config/nonMasqueradeCIDRs/0' -- --set ipMasqAgent.enabled=true,'ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0}'
 bad ip-masq-key "additional properties 'masqLinkLocalIPv4' not allowed" -- --set ipMasqAgent.config.masqLinkLocalIPv4=true
@@ -189,7 +195,8 @@ if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
 render -f profiles/native.yaml -f profiles/dual-stack.yaml --set MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
-  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true
+  --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true \
+  --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16}'
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in

@@ -9,12 +9,13 @@ use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use datapath::socket::{Answer, connect, may_bind, told};
+use datapath::socket::{Answer, connect, may_bind, spoken_to, told};
 use datapath::{Socket, Tables, service::Target};
 
 use crate::maps::*;
 use crate::tables::shared_tables;
 
+const AF_INET: u32 = 2;
 const GO_ON: i32 = 1;
 const REJECT: i32 = 0;
 const ECONNREFUSED: i32 = -111;
@@ -129,6 +130,48 @@ socket_program!(socket_receive4 on recvmsg4: ask, v6: false);
 socket_program!(socket_receive6 on recvmsg6: ask, v6: true);
 socket_program!(socket_peer4 on getpeername4: ask, v6: false);
 socket_program!(socket_peer6 on getpeername6: ask, v6: true);
+
+/// A socket is gone, and what it asked for is forgotten. One that named a peer with each datagram has none by which that
+/// could be found: its entries give way to younger ones.
+#[cgroup_sock(sock_release)]
+pub fn socket_release(ctx: SockContext) -> i32 {
+    let socket = ctx.sock;
+    let port = word!(socket, dst_port);
+    if port == 0 {
+        return GO_ON;
+    }
+    let addr = if word!(socket, family) == AF_INET {
+        let word: u64;
+        // SAFETY: a field of the context. Written out, since LLVM would make one load of this and of another below, from a
+        // place that it computes, which the verifier does not have.
+        unsafe {
+            asm!(
+                "{0} = *(u32 *)({1} + {2})",
+                out(reg) word,
+                in(reg) socket,
+                const core::mem::offset_of!(bpf_sock, dst_ip4),
+                options(nostack, readonly),
+            );
+        }
+        Addr::v4(word as u32)
+    } else {
+        let words = [
+            word!(socket, dst_ip6[0]),
+            word!(socket, dst_ip6[1]),
+            word!(socket, dst_ip6[2]),
+            word!(socket, dst_ip6[3]),
+        ];
+        Addr { words }
+    };
+    // SAFETY: the helper reads the context.
+    let cookie = unsafe { helpers::bpf_get_socket_cookie(socket.cast()) };
+    let key = spoken_to(cookie, addr, port);
+    // SAFETY: only whether it is there is asked, which most are not: removing takes a lock.
+    if unsafe { AX_SOCKETS.get(&key) }.is_some() {
+        let _ = AX_SOCKETS.remove(&key);
+    }
+    GO_ON
+}
 
 /// A socket that was bound.
 struct Bound(*mut bpf_sock);

@@ -125,6 +125,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route(paths::KUBE_PROXY, get(kube_proxy::list).delete(kube_proxy::clean))
         .route(paths::SERVICES, get(services::list))
         .route(paths::SERVICE, get(services::one))
+        .route(paths::LRP, get(services::redirects))
         .route(paths::BPF_IPCACHE, get(bpf::ipcache))
         .route(paths::BPF_CT, get(bpf::connections))
         .route(paths::BPF_POLICIES, get(bpf::policies))

@@ -1,6 +1,6 @@
 //! The agent, put together. Read from top to bottom: this is the order in which a node comes up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ async fn start(
     }
 
     let mut views = watching.views;
-    let serving = serve(config, &object, &clients, labels, handle.clone(), tasks, stop)?;
+    let serving = serve(config, &object, &clients, handle.clone(), tasks, stop)?;
     views.extend(serving.views);
 
     let monitors = Monitors::default();
@@ -208,7 +208,6 @@ fn serve(
     config: &Config,
     object: &Arc<Object>,
     clients: &Clients,
-    labels: BTreeMap<String, String>,
     pods: crate::owner::Handle,
     tasks: &mut JoinSet<Outcome>,
     stop: &CancellationToken,
@@ -222,7 +221,7 @@ fn serve(
     let (owner, handle, messages) =
         Services::adopt(Arc::clone(object), links, Arc::clone(&balancing), ready, sender)?;
     spawn(tasks, "services", Box::pin(owner.run(messages, stop.clone())));
-    let (views, futures) = services::watches(clients, &config.node_name, labels, &balancing, &handle);
+    let (views, futures) = services::watches(clients, &config.node_name, &balancing, &handle);
     for future in futures {
         spawn(tasks, "watch", future);
     }

@@ -5,6 +5,7 @@
 
 mod health;
 mod listing;
+mod redirects;
 mod sockets;
 mod tables;
 mod watches;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use loader::{CgroupLinks, Object};
-use services::{Balancer, PodPorts, Service, Slice};
+use services::{Balancer, LocalPod, PodPorts, Redirect, Service, Slice};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,7 @@ use tables::ServiceTables;
 
 pub(crate) use health::serve as serve_health;
 pub(crate) use listing::{LineIds, list};
+pub(crate) use redirects::list as redirects;
 pub(crate) use sockets::run as close_sockets;
 pub(crate) use watches::all as watches;
 
@@ -54,8 +56,12 @@ pub(crate) enum Input {
     Pods(Change<PodPorts>),
     /// Nodes of the cluster.
     Nodes(Change<agent_core::Node>),
-    /// The zone of this node.
-    Zone(Option<Arc<str>>),
+    /// Labels of this node.
+    NodeLabels(BTreeMap<String, String>),
+    /// Local redirect policies.
+    Redirects(Change<Redirect>),
+    /// Pods of this node to which those may lead.
+    LocalPods(Change<LocalPod>),
 }
 
 /// The way to the task.
@@ -74,10 +80,10 @@ pub(crate) struct Services {
     object: Arc<Object>,
     links: CgroupLinks,
     config: Arc<Balancing>,
-    /// Addresses of each node.
-    nodes: BTreeMap<String, Vec<IpAddr>>,
-    /// Services, slices, pods, nodes, this node.
-    listed: [bool; 5],
+    /// All nodes.
+    nodes: BTreeMap<String, agent_core::Node>,
+    /// Services, slices, pods, nodes, this node, policies, pods for those.
+    listed: [bool; 7],
     primed: bool,
     ready: watch::Sender<bool>,
     /// Where backends go that are taken from UDP services.
@@ -101,7 +107,8 @@ impl Services {
         let (tables, balancer) = ServiceTables::adopt(&object, &config.settings)
             .context("cannot read the services of the last run")?;
         let (handle, messages) = queue::new();
-        let listed = [false; 5];
+        let redirects = !config.redirects;
+        let listed = [false, false, false, false, false, redirects, redirects];
         let told = Vec::new();
         let services = Self {
             balancer,
@@ -161,7 +168,7 @@ impl Services {
 
     fn learn(&mut self, input: Input) {
         let balancer = &mut self.balancer;
-        let [services, slices, pods, nodes, node] = &mut self.listed;
+        let [services, slices, pods, nodes, node, redirects, local_pods] = &mut self.listed;
         match input {
             Input::Services(Change::Apply(service)) => balancer.set_service(service),
             Input::Services(Change::Delete(name)) => balancer.remove_service(&name),
@@ -183,18 +190,32 @@ impl Services {
             }
             Input::Nodes(change) => {
                 match change {
-                    Change::Apply(node) => drop(self.nodes.insert(node.name.clone(), addresses(&node))),
+                    Change::Apply(node) => drop(self.nodes.insert(node.name.clone(), node)),
                     Change::Delete(name) => drop(self.nodes.remove(&*name.name)),
                     Change::Reset(all) => {
                         *nodes = true;
-                        self.nodes = all.iter().map(|node| (node.name.clone(), addresses(node))).collect();
+                        self.nodes = all.into_iter().map(|node| (node.name.clone(), node)).collect();
                     }
                 }
-                balancer.set_node_addresses(self.nodes.values().flatten().copied());
+                balancer.set_node_addresses(self.nodes.values().flat_map(addresses));
+                balancer.set_pod_cidrs(self.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied()));
             }
-            Input::Zone(zone) => {
+            Input::NodeLabels(labels) => {
                 *node = true;
-                balancer.set_zone(zone);
+                balancer.set_zone(kube_api::services::zone(&labels));
+                balancer.set_node_labels(labels);
+            }
+            Input::Redirects(Change::Apply(policy)) => balancer.set_redirect(policy),
+            Input::Redirects(Change::Delete(name)) => balancer.remove_redirect(&name),
+            Input::Redirects(Change::Reset(all)) => {
+                *redirects = true;
+                balancer.reset_redirects(all);
+            }
+            Input::LocalPods(Change::Apply(pod)) => balancer.set_local_pod(pod),
+            Input::LocalPods(Change::Delete(name)) => balancer.remove_local_pod(&name),
+            Input::LocalPods(Change::Reset(all)) => {
+                *local_pods = true;
+                balancer.reset_local_pods(all);
             }
         }
     }
@@ -255,6 +276,6 @@ impl Services {
 }
 
 /// All addresses under which a node is known.
-fn addresses(node: &agent_core::Node) -> Vec<IpAddr> {
-    node.underlay.iter().chain(&node.routers).copied().collect()
+fn addresses(node: &agent_core::Node) -> impl Iterator<Item = IpAddr> {
+    node.underlay.iter().chain(&node.routers).copied()
 }

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Services: their addresses and the backends behind them
     #[command(subcommand, visible_alias = "services")]
     Service(ServiceCommand),
+    /// Local redirect policies
+    #[command(subcommand)]
+    Lrp(LrpCommand),
     /// What a kube-proxy that ran on this node has left
     #[command(subcommand)]
     KubeProxy(KubeProxyCommand),
@@ -160,6 +163,13 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         format: Output,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LrpCommand {
+    /// Every local redirect policy, and the pods of this node that it leads to
+    #[command(visible_alias = "ls")]
+    List(Output),
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod explain;
 mod identity;
 mod jsonpath;
 mod kube_proxy;
+mod lrp;
 mod monitor;
 mod node;
 mod output;
@@ -51,6 +52,7 @@ fn run(client: &Client, command: &Command) -> Result<ExitCode> {
         Command::Endpoint(command) => endpoint::run(client, command)?,
         Command::Identity(command) => identity::run(client, command)?,
         Command::Service(command) => service::run(client, command)?,
+        Command::Lrp(command) => lrp::run(client, command)?,
         Command::KubeProxy(command) => kube_proxy::run(client, command)?,
         Command::Bpf(command) => bpf::run(client, command)?,
         Command::Ip(command) => node::run_ip(client, command)?,

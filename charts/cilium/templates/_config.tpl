@@ -45,6 +45,12 @@ mtu: {{ $v.MTU | quote }}
 devices: {{ kindIs "slice" . | ternary . (list .) | join " " | quote }}
 {{- end }}
 {{ include "cilium.serviceConfig" . }}
+{{- if include "cilium.localRedirectPolicies" . }}
+enable-local-redirect-policy: "true"
+{{- with $v.localRedirectPolicies.addressMatcherCIDRs }}
+lrp-address-matcher-cidrs: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
 
 bpf-root: {{ $v.bpf.root | quote }}
 monitor-aggregation: {{ $v.bpf.monitorAggregation | quote }}

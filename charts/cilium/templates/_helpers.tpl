@@ -98,3 +98,8 @@ httpGet:
 {{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
+
+{{/* Whether local redirect policies are followed: "true" or nothing. */}}
+{{- define "cilium.localRedirectPolicies" -}}
+{{- if or .Values.localRedirectPolicies.enabled .Values.localRedirectPolicy }}true{{ end -}}
+{{- end -}}

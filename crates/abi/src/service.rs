@@ -66,7 +66,8 @@ pub const EXTERNAL_IP: u32 = 2;
 pub const LOAD_BALANCER: u32 = 3;
 /// A container's `hostPort`.
 pub const HOST_PORT: u32 = 4;
-/// A CiliumLocalRedirectPolicy.
+/// An address that a CiliumLocalRedirectPolicy names. It is somebody's outside of the cluster: clients outside, and ports
+/// without an entry, are left alone.
 pub const LOCAL_REDIRECT: u32 = 5;
 
 /// Clients outside may use it.
@@ -83,8 +84,11 @@ pub const SOURCE_RANGES_DENY: u32 = 0x100;
 pub const DSR: u32 = 0x200;
 /// Clients outside are for the nodes that have a backend themselves: no node answers in another's place.
 pub const EXTERNAL_LOCAL: u32 = 0x800;
-/// Leave packets whose backend is on this node to the node's own proxy.
-pub const DELEGATE_LOCAL: u32 = 0x400;
+/// Some clients inside are not led to `internal` ([`MEMBER_SPARED`]), but as if no CiliumLocalRedirectPolicy were there: of
+/// a cluster IP, to `external`; of [`LOCAL_REDIRECT`], nowhere.
+pub const SPARES: u32 = 0x400;
+/// A cluster IP that a CiliumLocalRedirectPolicy leads to pods of this node. `external` are the service's own backends.
+pub const REDIRECTED: u32 = 0x1000;
 
 plain! {
 /// A slot of [`crate::maps::BACKENDS`].
@@ -98,7 +102,7 @@ pub struct Backend {
 }
 
 plain! {
-/// Key of [`crate::maps::MEMBERS`]: is this backend (still) one of the service's?
+/// Key of [`crate::maps::MEMBERS`]: is this backend (still) one of the service's? Port 0: a client, no backend.
 pub struct MemberKey {
     /// Address of the backend.
     pub addr: Addr,
@@ -116,6 +120,9 @@ pub struct MemberKey {
 pub const MEMBER_ACTIVE: u32 = 1;
 /// Value of [`crate::maps::MEMBERS`]: it only keeps those it has (terminating, or not ready).
 pub const MEMBER_DRAINING: u32 = 2;
+/// Value of [`crate::maps::MEMBERS`] under port 0: a client that a frontend with [`SPARES`] spares. The node itself is
+/// [`WILDCARD_V4`] or [`WILDCARD_V6`].
+pub const MEMBER_SPARED: u32 = 3;
 
 /// Entries of one Maglev table: a prime, as Cilium's default.
 pub const MAGLEV_SIZE: u32 = 16_381;

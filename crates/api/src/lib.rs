@@ -1,6 +1,6 @@
 //! What the agent says on its unix socket: the JSON types, the paths, and a small blocking client.
 //!
-//! The shapes that people and scripts read (`status`, `service list`, `endpoint list`, `identity list`, `policy get`) carry the JSON keys
+//! The shapes that people and scripts read (`status`, `service list`, `lrp list`, `endpoint list`, `identity list`, `policy get`) carry the JSON keys
 //! of Cilium 1.19. The calls of the network plugin and the tables of the kernel are private to this project.
 //! Numbers, addresses and texts are as a reader expects them: ports in host order, addresses as text.
 //!
@@ -22,6 +22,7 @@ mod http;
 pub mod identity;
 pub mod kube_proxy;
 pub mod lb;
+pub mod lrp;
 mod mac;
 pub mod monitor;
 pub mod node;

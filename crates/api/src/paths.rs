@@ -48,6 +48,8 @@ pub const NODES: &str = "/v1/node";
 pub const SERVICES: &str = "/v1/service";
 /// GET → one [`crate::service::Service`].
 pub const SERVICE: &str = "/v1/service/{id}";
+/// GET → `Vec<`[`crate::lrp::LocalRedirectPolicy`]`>`.
+pub const LRP: &str = "/v1/lrp";
 
 /// GET → `Vec<`[`crate::bpf::IpcacheEntry`]`>`.
 pub const BPF_IPCACHE: &str = "/v1/bpf/ipcache";

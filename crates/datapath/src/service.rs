@@ -2,8 +2,9 @@
 
 use abi::nat::DIRECT;
 use abi::service::{
-    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, KIND_MASK, MAGLEV_SIZE,
-    MEMBER_ACTIVE, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, KIND_MASK,
+    LOCAL_REDIRECT, MAGLEV_SIZE, MEMBER_ACTIVE, MEMBER_SPARED, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY,
+    SPARES, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
@@ -137,6 +138,17 @@ const fn is_pod(identity: u32) -> bool {
 #[inline(always)]
 pub const fn member(backend: &Backend, service: u32, protocol: u8) -> MemberKey {
     MemberKey { addr: backend.addr, service, port: backend.port, protocol, _pad: 0 }
+}
+
+/// Whether a local redirect policy spares this client: what it says to `row`'s frontend goes where it would without the
+/// policy.
+#[inline(always)]
+pub fn spared<T: Tables>(env: &T, row: &Frontend, client: &Addr, protocol: u8) -> bool {
+    if row.flags & SPARES == 0 {
+        return false;
+    }
+    let client = Backend { addr: *client, port: 0, _pad: 0 };
+    env.member(&member(&client, row.service, protocol)) == MEMBER_SPARED
 }
 
 /// A number that spreads connections, and is the same on all nodes: murmur3's 32-bit mixing (Appleby) over the words
@@ -300,6 +312,10 @@ pub fn find_service<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
         protocol: work.packet.protocol,
     };
     if frontend(env, &target, work.inside == 0, &mut work.frontend) {
+        // What a policy redirects is somebody else's address for all but this node's pods.
+        if work.inside == 0 && work.frontend.flags & KIND_MASK == LOCAL_REDIRECT {
+            return Ok(());
+        }
         if forged(env, work) {
             return Err(DropReason::InvalidSourceIp);
         }
@@ -331,8 +347,13 @@ pub fn open<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         work.step = Step::Done as u32;
         return Ok(());
     }
-    *range = if outside { frontend.external } else { frontend.internal };
-    let silent = if outside { EXTERNAL_DROP } else { INTERNAL_DROP };
+    let spared = !outside && spared(env, frontend, &packet.source, packet.protocol);
+    if spared && frontend.flags & KIND_MASK == LOCAL_REDIRECT {
+        work.step = Step::Done as u32;
+        return Ok(());
+    }
+    *range = if outside || spared { frontend.external } else { frontend.internal };
+    let silent = if outside || spared { EXTERNAL_DROP } else { INTERNAL_DROP };
     if range.count == 0 && frontend.flags & silent != 0 {
         return Err(DropReason::NoBackend);
     }

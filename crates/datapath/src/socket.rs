@@ -1,12 +1,14 @@
 //! Services for sockets: the peer's address is replaced when a program names it, and put back when it asks. The
 //! packets of such a socket carry the backend's address from the first on, and cost nothing more.
 
-use abi::service::{INTERNAL_DROP, WILDCARD_V6};
+use abi::service::{
+    EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, LOCAL_REDIRECT, SPARES, WILDCARD_V4, WILDCARD_V6,
+};
 use abi::{Addr, Affinity, Backend, Frontend, Range, SocketKey, SocketValue, config};
 
 use crate::env::{Socket, Tables};
 use crate::packet::protocol;
-use crate::service::{Target, choose, client_key, finish, frontend, unspecified, wildcard};
+use crate::service::{Target, choose, client_key, finish, frontend, spared, unspecified, wildcard};
 
 /// What to answer the caller.
 #[repr(u32)]
@@ -41,9 +43,25 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
     if !found {
         return Answer::Proceed;
     }
-    if row.internal.count == 0 {
+    let mut range = row.internal;
+    let mut silent = INTERNAL_DROP;
+    if row.flags & SPARES != 0 {
+        // Which pod speaks is seen in its packets, and they are led or spared there.
+        if !host {
+            return Answer::Proceed;
+        }
+        let client = if target.addr.is_v4() { WILDCARD_V4 } else { WILDCARD_V6 };
+        if spared(env, &row, &client, protocol) {
+            if row.flags & KIND_MASK == LOCAL_REDIRECT {
+                return Answer::Proceed;
+            }
+            range = row.external;
+            silent = EXTERNAL_DROP;
+        }
+    }
+    if range.count == 0 {
         // The packets of the connection are dropped on their way, so that the caller waits as it should.
-        return if row.flags & INTERNAL_DROP != 0 { Answer::Proceed } else { Answer::Refused };
+        return if row.flags & silent != 0 { Answer::Proceed } else { Answer::Refused };
     }
     let cookie = env.cookie();
     // Datagrams of one socket stay with one backend while the set does not change.
@@ -53,7 +71,6 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
     let client = Addr { words: [namespace as u32, (namespace >> 32) as u32, 0, 0] };
     let client = client_key(client, &row, true, !target.addr.is_v4());
     let mut bound = UNBOUND;
-    let range = row.internal;
     let hash = if protocol == protocol::UDP { hash } else { draw };
     if choose(env, &row, &range, &client, protocol, [hash, draw], &mut bound).is_err() {
         return Answer::Refused;
@@ -70,12 +87,17 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
 /// `recvmsg(2)` and `getpeername(2)`: the caller is told the address it asked for.
 #[inline(always)]
 pub fn told<S: Socket>(env: &mut S) {
-    let backend = Backend { addr: env.address(), port: env.port(), _pad: 0 };
-    let key = SocketKey { cookie: env.cookie(), backend, _pad: 0 };
+    let key = spoken_to(env.cookie(), env.address(), env.port());
     if let Some(asked) = env.asked(&key) {
         let (addr, port) = (asked.addr, asked.port);
         env.set_peer(&addr, port);
     }
+}
+
+/// Key under which a socket is remembered that speaks to this peer. `port`: network order.
+#[inline(always)]
+pub const fn spoken_to(cookie: u64, addr: Addr, port: u16) -> SocketKey {
+    SocketKey { cookie, backend: Backend { addr, port, _pad: 0 }, _pad: 0 }
 }
 
 /// Whether a socket of the node may be bound to a port: not to one that a NodePort or HostPort service answers.

@@ -15,6 +15,7 @@ use crate::identity::CiliumIdentity;
 use crate::node::CiliumNode;
 use crate::object::{GROUP, VERSION};
 use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
+use crate::redirect::CiliumLocalRedirectPolicy;
 use crate::schema::{has_field, keep_null, structural};
 
 /// Label of a definition that holds the version of its schema.
@@ -22,7 +23,7 @@ pub const SCHEMA_VERSION_LABEL: &str = "io.cilium.k8s.crd.schema.version";
 
 /// Version of the schemas here. It grows whenever a schema changes; a definition with a higher one is left alone.
 /// Cilium 1.19 has 1.32.x; ours stays above, so that taking over a cluster brings our schemas in.
-pub const SCHEMA_VERSION: &str = "1.34.0";
+pub const SCHEMA_VERSION: &str = "1.34.1";
 
 /// A column of `kubectl get`: name, type, path, and whether only `-o wide` shows it.
 struct Column(&'static str, &'static str, &'static str, bool);
@@ -89,6 +90,7 @@ pub fn all_crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 Column("Age", "date", ".metadata.creationTimestamp", false),
             ],
         })?,
+        local_redirect()?,
     ])
 }
 
@@ -104,6 +106,25 @@ pub fn all_crds_json() -> Result<Vec<serde_json::Value>, CrdError> {
             serde_json::to_value(crd).map_err(|source| CrdError::Schema { kind: name, source })
         })
         .collect()
+}
+
+fn local_redirect() -> Result<CustomResourceDefinition, CrdError> {
+    let mut crd = definition::<CiliumLocalRedirectPolicy>(&Shape {
+        short_names: &["clrp"],
+        categories: &["cilium", "ciliumpolicy"],
+        namespaced: true,
+        status: true,
+        columns: &[Column("Age", "date", ".metadata.creationTimestamp", false)],
+    })?;
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+        let spec = schema.properties.as_mut().and_then(|properties| properties.get_mut("spec"));
+        let properties = spec.and_then(|spec| spec.properties.as_mut());
+        if let Some(frontend) = properties.and_then(|properties| properties.get_mut("redirectFrontend")) {
+            frontend.one_of = Some(["addressMatcher", "serviceMatcher"].map(has_field).into());
+        }
+    }
+    Ok(crd)
 }
 
 fn policy<K>(

@@ -1,6 +1,7 @@
 //! Kubernetes objects that the agent and the operator live by, and what they mean.
 //!
 //! - [`policies`], [`rule`], [`ports`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy
+//! - [`redirect`][]: CiliumLocalRedirectPolicy
 //! - [`node`], [`endpoint`], [`identity`]: CiliumNode, CiliumEndpoint, CiliumIdentity
 //! - [`crds`]: the definitions of these, as the operator registers them
 //! - [`convert`]: policy objects into rules of the policy engine
@@ -25,6 +26,7 @@ pub mod object;
 mod parts;
 pub mod policies;
 pub mod ports;
+pub mod redirect;
 pub mod rule;
 mod schema;
 pub mod services;
@@ -40,3 +42,4 @@ pub use parts::{AnyPolicy, POLICY_KINDS, Part, is_closing, parts, rule_places};
 pub use policies::{
     CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition, PolicyStatus,
 };
+pub use redirect::CiliumLocalRedirectPolicy;

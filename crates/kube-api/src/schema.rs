@@ -51,6 +51,11 @@ pub(crate) fn protocol(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Protocols that a local redirect policy knows.
+pub(crate) fn redirected_protocol(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["TCP", "UDP"] })
+}
+
 /// Families of an ICMP type.
 pub(crate) fn icmp_family(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["IPv4", "IPv6"], "default": "IPv4" })

@@ -1,11 +1,11 @@
-//! Services, EndpointSlices and the host ports of pods into what the load balancer knows of them.
+//! Services, EndpointSlices, the host ports of pods and local redirect policies into what the load balancer knows of them.
 //!
 //! A part that cannot be read does not count and is complained of; the rest of the object does. Where leaving a part
 //! out would open what its author meant to close (source ranges), nothing is opened.
 
 mod annotations;
 mod complaints;
-mod node_selector;
+mod redirect;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +23,7 @@ use services::{
 };
 
 use complaints::Complaints;
+pub use redirect::{RedirectError, RedirectProblem, local_pod, redirect};
 
 /// Seconds for which a client keeps its backend, where the object does not say.
 const AFFINITY_TIMEOUT: u32 = 10_800;
@@ -31,18 +32,10 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// Where services are read.
-#[derive(Clone, Debug, Default)]
-pub struct Here {
-    /// Services with this label `service.kubernetes.io/service-proxy-name` are served; empty: those without it.
-    pub proxy_name: Arc<str>,
-    /// The node's labels.
-    pub node_labels: BTreeMap<String, String>,
-}
-
-/// A Service, and what is wrong with it: each text names object, field and cure.
+/// A Service, and what is wrong with it: each text names object, field and cure. Served are those with the label
+/// `service.kubernetes.io/service-proxy-name: proxy_name`; empty: those without it.
 #[must_use]
-pub fn service(object: &core::Service, here: &Here) -> (Service, Vec<String>) {
+pub fn service(object: &core::Service, proxy_name: &str) -> (Service, Vec<String>) {
     let name = object_name(&object.metadata);
     let (no_spec, no_status) = (core::ServiceSpec::default(), core::ServiceStatus::default());
     let spec = object.spec.as_ref().unwrap_or(&no_spec);
@@ -67,11 +60,11 @@ pub fn service(object: &core::Service, here: &Here) -> (Service, Vec<String>) {
         ),
         session_affinity: session_affinity(spec, &mut complaints),
         health_check_node_port: complaints.node_port("spec.healthCheckNodePort", spec.health_check_node_port),
-        proxied_by_other: is_of_other(&object.metadata, &here.proxy_name),
+        proxied_by_other: is_of_other(&object.metadata, proxy_name),
         name,
         ..Service::default()
     };
-    annotations::apply(&object.metadata, spec, here, &mut service, &mut complaints);
+    annotations::apply(&object.metadata, spec, &mut service, &mut complaints);
     (service, complaints.texts)
 }
 
@@ -108,11 +101,7 @@ pub fn pod_ports(object: &core::Pod) -> Option<PodPorts> {
     if finished || spec.host_network == Some(true) {
         return None;
     }
-    let texts = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let mut addresses: Vec<IpAddr> = texts.filter_map(address).collect();
-    if addresses.is_empty() {
-        addresses.extend(status.pod_ip.as_deref().and_then(address));
-    }
+    let addresses = pod_addresses(status);
     let ports: Vec<HostPort> = crate::labels::lasting_containers(spec)
         .flat_map(|container| container.ports.iter().flatten())
         .filter_map(host_port)
@@ -124,10 +113,19 @@ pub fn pod_ports(object: &core::Pod) -> Option<PodPorts> {
     Some(PodPorts { name, created, addresses, ports })
 }
 
-/// The zone of a node.
+fn pod_addresses(status: &core::PodStatus) -> Vec<IpAddr> {
+    let texts = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let mut addresses: Vec<IpAddr> = texts.filter_map(address).collect();
+    if addresses.is_empty() {
+        addresses.extend(status.pod_ip.as_deref().and_then(address));
+    }
+    addresses
+}
+
+/// The zone of a node, by its labels.
 #[must_use]
-pub fn zone(node: &core::Node) -> Option<Arc<str>> {
-    let zone = node.metadata.labels.as_ref()?.get(ZONE)?;
+pub fn zone(labels: &BTreeMap<String, String>) -> Option<Arc<str>> {
+    let zone = labels.get(ZONE)?;
     (!zone.is_empty()).then(|| zone.as_str().into())
 }
 

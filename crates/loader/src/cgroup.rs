@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Each program on sockets, and the hook it belongs to.
-const PLACES: [(&str, bpf_attach_type); 10] = [
+const PLACES: [(&str, bpf_attach_type); 11] = [
     ("socket_connect4", bpf_attach_type::BPF_CGROUP_INET4_CONNECT),
     ("socket_connect6", bpf_attach_type::BPF_CGROUP_INET6_CONNECT),
     ("socket_send4", bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG),
@@ -25,6 +25,7 @@ const PLACES: [(&str, bpf_attach_type); 10] = [
     ("socket_receive6", bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG),
     ("socket_peer4", bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME),
     ("socket_peer6", bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME),
+    ("socket_release", bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE),
     ("socket_bind4", bpf_attach_type::BPF_CGROUP_INET4_POST_BIND),
     ("socket_bind6", bpf_attach_type::BPF_CGROUP_INET6_POST_BIND),
 ];

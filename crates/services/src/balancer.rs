@@ -1,6 +1,6 @@
 //! The owner of all of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::claims::{Claims, PortRef};
 use crate::health::Health;
 use crate::model::{ObjectName, Owner, PodPorts, Service, Slice};
 use crate::numbers::Numbers;
+use crate::redirect::Redirects;
 use crate::rows::Rows;
 use crate::sets::Sets;
 use crate::settings::Settings;
@@ -23,6 +24,9 @@ pub struct Balancer {
     /// Which service a slice belongs to, by the slice's name.
     slice_owners: BTreeMap<ObjectName, ObjectName>,
     pub(crate) pods: BTreeMap<ObjectName, PodPorts>,
+    pub(crate) redirects: Redirects,
+    /// How many services have each address, in whatever field.
+    pub(crate) addresses: HashMap<IpAddr, u32>,
     /// Owners whose rows are to be worked out anew.
     pub(crate) dirty: BTreeSet<Owner>,
     /// What was worked out for each owner that has frontends.
@@ -82,6 +86,8 @@ impl Balancer {
             services: BTreeMap::new(),
             slice_owners: BTreeMap::new(),
             pods: BTreeMap::new(),
+            redirects: Redirects::default(),
+            addresses: HashMap::new(),
             dirty: BTreeSet::new(),
             ports: BTreeMap::new(),
             claims: Claims::default(),
@@ -99,14 +105,18 @@ impl Balancer {
         let entry = self.services.entry(service.name.clone()).or_default();
         if entry.service.as_ref() != Some(&service) {
             self.dirty.insert(Owner::Service(service.name.clone()));
-            entry.service = Some(service);
+            add_addresses(&mut self.addresses, &service);
+            if let Some(old) = entry.service.replace(service) {
+                remove_addresses(&mut self.addresses, &old);
+            }
         }
     }
 
     /// A service is gone.
     pub fn remove_service(&mut self, name: &ObjectName) {
         let Some(entry) = self.services.get_mut(name) else { return };
-        if entry.service.take().is_some() {
+        if let Some(old) = entry.service.take() {
+            remove_addresses(&mut self.addresses, &old);
             self.dirty.insert(Owner::Service(name.clone()));
         }
         if entry.slices.is_empty() {
@@ -200,9 +210,39 @@ impl Balancer {
         self.dirty.extend(touched.map(|(name, _)| Owner::Service(name.clone())));
     }
 
+    /// This node's labels as they are now.
+    pub fn set_node_labels(&mut self, labels: BTreeMap<String, String>) {
+        if self.settings.node_labels == labels {
+            return;
+        }
+        let before = std::mem::replace(&mut self.settings.node_labels, labels);
+        let now = &self.settings.node_labels;
+        let services = self.services.values().filter_map(|entry| entry.service.as_ref());
+        let moved = services.filter(|service| service.nodes.admits(&before) != service.nodes.admits(now));
+        self.dirty.extend(moved.map(|service| Owner::Service(service.name.clone())));
+    }
+
     /// All addresses of all nodes. A service may have one of them as external or load balancer IP (Node IPAM gives them
     /// out): its other ports are then the node's and not closed.
     pub fn set_node_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
         self.rows.set_node_addresses(addresses);
+        self.look_at_redirects_again();
+    }
+}
+
+fn add_addresses(addresses: &mut HashMap<IpAddr, u32>, service: &Service) {
+    for ip in service.addresses() {
+        *addresses.entry(ip).or_default() += 1;
+    }
+}
+
+fn remove_addresses(addresses: &mut HashMap<IpAddr, u32>, service: &Service) {
+    for ip in service.addresses() {
+        if let Some(count) = addresses.get_mut(&ip) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                addresses.remove(&ip);
+            }
+        }
     }
 }

@@ -19,10 +19,19 @@ pub(crate) struct Claim {
 }
 
 /// Older first; of the same age, services before pods, then by name: nodes agree, and so does an agent after a restart.
+/// Local redirect policies come after all others: what a service or a pod has is not theirs to take.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    pub(crate) created: u64,
+    redirects: bool,
+    created: u64,
     pub(crate) owner: Owner,
+}
+
+impl Rank {
+    /// `created`: seconds.
+    pub(crate) fn new(created: u64, owner: Owner) -> Self {
+        Self { redirects: matches!(owner, Owner::Redirect(_)), created, owner }
+    }
 }
 
 /// A port of an owner.

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use abi::service::{
-    CLUSTER_IP, DELEGATE_LOCAL, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_IP, EXTERNAL_LOCAL, HOST_PORT,
-    INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, MEMBER_DRAINING, NODE_PORT, SOURCE_RANGES,
-    SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_IP, EXTERNAL_LOCAL, HOST_PORT, INTERNAL_DROP,
+    LOAD_BALANCER, LOCAL_REDIRECT, MEMBER_ACTIVE, MEMBER_DRAINING, MEMBER_SPARED, NODE_PORT, REDIRECTED,
+    SOURCE_RANGES, SOURCE_RANGES_DENY, SPARES, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::{Addr, Backend, FrontendKey};
 use types::prefix;
 
 use crate::candidates::{Choices, backend, choose, gather};
 use crate::model::{IpMode, PodPorts, Protocol, Service, ServiceKind, ServicePort, Slice, TrafficPolicy};
+use crate::redirect::{Led, Redirect, RedirectFrom};
 use crate::sets::Choice;
 use crate::settings::{NoBackend, Settings};
 
@@ -40,11 +41,11 @@ pub(crate) struct PortPlan {
 }
 
 /// Whether this node serves the service at all.
-pub(crate) fn is_served(service: &Service) -> bool {
+pub(crate) fn is_served(service: &Service, settings: &Settings) -> bool {
     service.kind != ServiceKind::ExternalName
         && !service.cluster_ips.is_empty()
         && !service.proxied_by_other
-        && !service.not_here
+        && service.nodes.admits(&settings.node_labels)
 }
 
 /// The families of a service that this node serves, IPv4 as `true`.
@@ -54,17 +55,18 @@ pub(crate) fn families(service: &Service, settings: &Settings) -> impl Iterator<
     [(v4, true), (v6, false)].into_iter().filter(|(served, _)| *served).map(|(_, family)| family)
 }
 
-/// What a service wants.
+/// What a service wants. `led` says where a policy leads a port's cluster IPs of a family (IPv4 as `true`).
 pub(crate) fn service(
     service: &Service,
     slices: &BTreeMap<Arc<str>, Slice>,
+    led: &dyn Fn(&ServicePort, bool) -> Option<Led>,
     settings: &Settings,
 ) -> Vec<PortPlan> {
-    if !is_served(service) {
+    if !is_served(service, settings) {
         return Vec::new();
     }
     let ports = service.ports.iter().filter(|port| port.port != 0);
-    let plans = ports.map(|port| service_port(service, port, slices, settings));
+    let plans = ports.map(|port| service_port(service, port, slices, led, settings));
     plans.filter(|plan| !plan.frontends.is_empty()).collect()
 }
 
@@ -72,15 +74,10 @@ fn service_port(
     service: &Service,
     port: &ServicePort,
     slices: &BTreeMap<Arc<str>, Slice>,
+    led: &dyn Fn(&ServicePort, bool) -> Option<Led>,
     settings: &Settings,
 ) -> PortPlan {
-    let mut plan = PortPlan {
-        name: Arc::clone(&port.name),
-        protocol: port.protocol,
-        frontends: Vec::new(),
-        members: Vec::new(),
-        source_ranges: Vec::new(),
-    };
+    let mut plan = PortPlan::new(Arc::clone(&port.name), port.protocol);
     for v4 in families(service, settings) {
         let frontends = frontends(service, port, v4, settings);
         if frontends.is_empty() {
@@ -88,10 +85,12 @@ fn service_port(
         }
         let mut candidates = gather(slices, &port.name, port.protocol, v4, settings);
         let choices = choose(&mut candidates, settings);
+        let led = if frontends.iter().any(|(_, kind)| *kind == CLUSTER_IP) { led(port, v4) } else { None };
         let mut used = (false, false);
         for (key, kind) in frontends {
             if plan.frontends.iter().all(|(other, _)| *other != key) {
-                let row = frontend(service, port, kind, &choices, settings, &mut used);
+                let led = led.as_ref().filter(|_| kind == CLUSTER_IP);
+                let row = frontend(service, port, kind, &choices, led, settings, &mut used);
                 plan.frontends.push((key, row));
             }
         }
@@ -99,8 +98,11 @@ fn service_port(
             let active = used.0 && candidate.cluster_choice || used.1 && candidate.local_choice;
             (candidate.backend, if active { MEMBER_ACTIVE } else { MEMBER_DRAINING })
         }));
+        led.iter().for_each(|led| plan.lead(led));
     }
     plan.members.sort_unstable();
+    // A pod of this node may be a backend of the service as well: active comes first.
+    plan.members.dedup_by_key(|(backend, _)| *backend);
     if plan.frontends.iter().any(|(_, row)| row.flags & SOURCE_RANGES != 0) {
         plan.source_ranges = source_ranges(service);
     }
@@ -142,12 +144,13 @@ fn frontends(
     found
 }
 
-/// The row of one frontend. `used` gathers which choices it needs: (cluster, local).
+/// The row of one frontend. `led`: where a policy leads it. `used` gathers which choices it needs: (cluster, local).
 fn frontend(
     service: &Service,
     port: &ServicePort,
     kind: u32,
     choices: &Choices,
+    led: Option<&Led>,
     settings: &Settings,
     used: &mut (bool, bool),
 ) -> Plan {
@@ -169,10 +172,14 @@ fn frontend(
             Arc::clone(&choices.local)
         }
     };
-    let internal = Choice { backends: pick(internal), maglev: false };
+    let backends = led.map_or_else(|| pick(internal), |led| Arc::clone(&led.backends));
+    let internal = Choice { backends, maglev: false };
     // Only what comes from outside can come by several nodes; inside, a flow stays with the node that chose.
-    let maglev = settings.is_maglev(service);
-    let external = if allowed { Choice { backends: pick(external), maglev } } else { Choice::default() };
+    let maglev = allowed && settings.is_maglev(service);
+    // Whom a policy spares goes where clients outside do, or would.
+    let spares = led.is_some_and(|led| !led.spared.is_empty());
+    let has_external = allowed || spares;
+    let external = if has_external { Choice { backends: pick(external), maglev } } else { Choice::default() };
 
     let mut flags = kind;
     let mut set = |bit: u32, on: bool| flags |= if on { bit } else { 0 };
@@ -183,13 +190,57 @@ fn frontend(
         !service.source_ranges.is_empty() && (kind == LOAD_BALANCER || settings.source_ranges_all_types);
     set(EXTERNAL_ALLOWED, allowed);
     set(EXTERNAL_LOCAL, service.external_traffic_policy == TrafficPolicy::Local);
-    set(EXTERNAL_DROP, allowed && drops(&external));
+    set(EXTERNAL_DROP, has_external && drops(&external));
     set(INTERNAL_DROP, drops(&internal));
     set(SOURCE_RANGES, filtered);
     set(SOURCE_RANGES_DENY, filtered && service.source_ranges_deny);
     set(DSR, allowed && settings.is_dsr(service, port.protocol));
-    set(DELEGATE_LOCAL, service.delegate_local);
-    Plan { flags, affinity: service.session_affinity.unwrap_or(0), external, internal }
+    set(REDIRECTED, led.is_some());
+    set(SPARES, spares);
+    // Who is bound to one of the service's backends would not be led here for as long.
+    let affinity = if led.is_some() { 0 } else { service.session_affinity.unwrap_or(0) };
+    Plan { flags, affinity, external, internal }
+}
+
+impl PortPlan {
+    fn new(name: Arc<str>, protocol: Protocol) -> Self {
+        Self { name, protocol, frontends: Vec::new(), members: Vec::new(), source_ranges: Vec::new() }
+    }
+
+    /// Adds the members that a policy brings in.
+    fn lead(&mut self, led: &Led) {
+        self.members.extend(led.backends.iter().map(|backend| (*backend, MEMBER_ACTIVE)));
+        let client = |addr: &Addr| (Backend { addr: *addr, port: 0, _pad: 0 }, MEMBER_SPARED);
+        self.members.extend(led.spared.iter().map(client));
+    }
+}
+
+/// What a policy wants of the address that it names. `led` says where a port of a name is led.
+pub(crate) fn redirect(
+    policy: &Redirect,
+    led: &dyn Fn(&str, Protocol) -> Option<Led>,
+    settings: &Settings,
+) -> Vec<PortPlan> {
+    let RedirectFrom::Address { ip, ports } = &policy.from else { return Vec::new() };
+    let ip = ip.to_canonical();
+    let is_served = if ip.is_ipv4() { settings.v4 } else { settings.v6 };
+    let mut plans: Vec<PortPlan> = Vec::new();
+    for port in ports.iter().filter(|port| is_served && port.port != 0) {
+        // While nobody is there to answer, packets go where they are addressed to.
+        let Some(led) = led(&port.name, port.protocol) else { continue };
+        let key = key(ip.into(), port.port, port.protocol);
+        if plans.iter().flat_map(|plan| &plan.frontends).any(|(other, _)| *other == key) {
+            continue;
+        }
+        let flags = LOCAL_REDIRECT | if led.spared.is_empty() { 0 } else { SPARES };
+        let internal = Choice { backends: Arc::clone(&led.backends), maglev: false };
+        let mut plan = PortPlan::new(port.port.to_string().into(), port.protocol);
+        plan.frontends.push((key, Plan { flags, affinity: 0, external: Choice::default(), internal }));
+        plan.lead(&led);
+        plan.members.sort_unstable();
+        plans.push(plan);
+    }
+    plans
 }
 
 /// Ranges of both families: a family without any lets nobody in (or, if they deny, everybody), as the text says that
@@ -215,13 +266,7 @@ pub(crate) fn pod(pod: &PodPorts, settings: &Settings) -> Vec<PortPlan> {
         if plans.iter().any(|plan| plan.name == name && plan.protocol == port.protocol) {
             continue;
         }
-        let mut plan = PortPlan {
-            name,
-            protocol: port.protocol,
-            frontends: Vec::new(),
-            members: Vec::new(),
-            source_ranges: Vec::new(),
-        };
+        let mut plan = PortPlan::new(name, port.protocol);
         let served = |ip: &IpAddr| if ip.is_ipv4() { settings.v4 } else { settings.v6 };
         for v4 in [true, false].into_iter().filter(|v4| host_ip.is_none_or(|ip| ip.is_ipv4() == *v4)) {
             let mut addresses = pod.addresses.iter().map(IpAddr::to_canonical).filter(served);
@@ -250,7 +295,7 @@ pub(crate) fn pod(pod: &PodPorts, settings: &Settings) -> Vec<PortPlan> {
 }
 
 /// Addresses that would take the node's own traffic away, or that of all nodes, are nobody's to claim.
-fn may_be_frontend(ip: IpAddr) -> bool {
+pub(crate) fn may_be_frontend(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 

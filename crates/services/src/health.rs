@@ -26,7 +26,7 @@ pub(crate) fn of<'a>(
     let asked = service.kind == ServiceKind::LoadBalancer
         && service.external_traffic_policy == TrafficPolicy::Local
         && service.health_check_node_port != 0;
-    if !asked || !is_served(service) {
+    if !asked || !is_served(service, settings) {
         return None;
     }
     let endpoints = slices.flat_map(|slice| &slice.endpoints);

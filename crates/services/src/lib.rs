@@ -12,8 +12,12 @@
 //! Invariant: what the tables say depends on the objects alone, not on the order in which they came. Only numbers of
 //! services and slots do.
 //!
-//! Deliberately absent: reading Kubernetes' JSON (the edge does that), local redirect policies, services of other
-//! clusters, weights.
+//! A local redirect policy leads a service's cluster IP, or an address that is nobody's, to pods of this node: a plan with
+//! other backends, or an owner like others. While no such pod is ready, it is as if there were no policy.
+//! Invariant: no policy takes an address that a service, a node, a pod or the API server has, and none reaches out of its
+//! own namespace, for the service that it names or for the pods that it selects.
+//!
+//! Deliberately absent: reading Kubernetes' JSON (the edge does that), services of other clusters, weights.
 #![forbid(unsafe_code)]
 
 mod adopt;
@@ -25,8 +29,11 @@ mod extents;
 mod health;
 mod maglev;
 mod model;
+mod node_rule;
 mod numbers;
+mod policies;
 mod problem;
+mod redirect;
 mod rows;
 mod sets;
 mod settings;
@@ -42,8 +49,11 @@ pub use model::{
     Algorithm, Endpoint, ExposedTypes, Forwarding, HostPort, IpMode, LoadBalancerIp, ObjectName, Owner,
     PodPorts, Protocol, Service, ServiceKind, ServicePort, Slice, SlicePort, TrafficPolicy,
 };
+pub use node_rule::NodeRule;
 pub use numbers::NO_SERVICE;
+pub use policies::{LedTo, RedirectView};
 pub use problem::{Problem, Shortage};
+pub use redirect::{LocalPod, Redirect, RedirectFrom, RedirectPort, Refusal};
 pub use sets::REST_NS;
 pub use settings::{ForwardingMode, NoBackend, Settings};
 pub use update::{Delta, Tables, Update};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::node_rule::NodeRule;
+
 /// Namespace and name of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
@@ -21,6 +23,8 @@ pub enum Owner {
     Service(ObjectName),
     /// A pod of this node, by its host ports.
     Pod(ObjectName),
+    /// A local redirect policy, by the address that it names.
+    Redirect(ObjectName),
 }
 
 /// Layer 4 protocols that services know.
@@ -156,12 +160,10 @@ pub struct Service {
     pub forwarding: Option<Forwarding>,
     /// Annotation `service.cilium.io/type`; `None`: all.
     pub exposed_types: Option<ExposedTypes>,
-    /// Annotation `service.cilium.io/node` or `/node-selector` does not match this node: the service is not served here.
-    pub not_here: bool,
+    /// Annotations `service.cilium.io/node` and `/node-selector`: the nodes that serve it.
+    pub nodes: NodeRule,
     /// Label `service.kubernetes.io/service-proxy-name`, or another sign that somebody else serves it.
     pub proxied_by_other: bool,
-    /// Annotation `service.cilium.io/proxy-delegation: delegate-if-local`.
-    pub delegate_local: bool,
 }
 
 /// One of an EndpointSlice's `ports`.
@@ -236,6 +238,14 @@ pub struct PodPorts {
     pub ports: Vec<HostPort>,
 }
 
+impl Service {
+    /// All addresses that it has, served here or not.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = self.load_balancer_ips.iter().map(|vip| &vip.ip);
+        self.cluster_ips.iter().chain(&self.external_ips).chain(vips).map(IpAddr::to_canonical)
+    }
+}
+
 impl ObjectName {
     /// A name.
     pub fn new(namespace: &str, name: &str) -> Self {
@@ -254,6 +264,7 @@ impl std::fmt::Display for Owner {
         match self {
             Owner::Service(name) => write!(f, "service {name}"),
             Owner::Pod(name) => write!(f, "pod {name}"),
+            Owner::Redirect(name) => write!(f, "local redirect policy {name}"),
         }
     }
 }

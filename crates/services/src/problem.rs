@@ -4,6 +4,7 @@ use abi::FrontendKey;
 use std::net::IpAddr;
 
 use crate::model::{ObjectName, Owner, Protocol};
+use crate::redirect::Refusal;
 
 /// Something that the operator of the cluster should know of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,30 @@ pub enum Problem {
         owner: Owner,
         /// What lacks.
         shortage: Shortage,
+    },
+    /// A local redirect policy asks for an address that is not to be had.
+    #[error(
+        "local redirect policy {policy} redirects nothing: spec.redirectFrontend.addressMatcher.ip: {ip} {refusal}"
+    )]
+    Redirect {
+        /// The policy.
+        policy: ObjectName,
+        /// The address.
+        ip: IpAddr,
+        /// What stands against it.
+        refusal: Refusal,
+    },
+    /// Two local redirect policies name one service.
+    #[error(
+        "local redirect policy {loser} redirects nothing: {winner}, which is older, redirects service {service}; delete one of them"
+    )]
+    RedirectedTwice {
+        /// The service.
+        service: ObjectName,
+        /// The policy that counts.
+        winner: ObjectName,
+        /// The one that does not.
+        loser: ObjectName,
     },
     /// A NodePort that the datapath does not look for.
     #[error(

@@ -1,7 +1,10 @@
 //! What holds for all services of a node.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::model::{Algorithm, Forwarding, Protocol, Service};
 
@@ -34,6 +37,8 @@ pub struct Settings {
     pub node: Arc<str>,
     /// This node's zone at start; see [`crate::Balancer::set_zone`].
     pub zone: Option<Arc<str>>,
+    /// This node's labels at start; see [`crate::Balancer::set_node_labels`].
+    pub node_labels: BTreeMap<String, String>,
     /// IPv4 is served.
     pub v4: bool,
     /// IPv6 is served.
@@ -57,6 +62,8 @@ pub struct Settings {
     pub no_backend: NoBackend,
     /// `loadBalancer.serviceTopology`: hints are heeded.
     pub topology: bool,
+    /// `localRedirectPolicies.addressMatcherCIDRs`: the addresses that policies may name; none: all.
+    pub redirect_cidrs: Vec<IpNet>,
     /// Slots of [`abi::maps::BACKENDS`].
     pub backend_slots: u32,
     /// Slots of [`abi::maps::MAGLEV`].
@@ -69,6 +76,7 @@ impl Settings {
         Self {
             node: node.into(),
             zone: None,
+            node_labels: BTreeMap::new(),
             v4: true,
             v6: true,
             node_port_range: 30_000..=32_767,
@@ -80,6 +88,7 @@ impl Settings {
             source_ranges_all_types: false,
             no_backend: NoBackend::Reject,
             topology: false,
+            redirect_cidrs: Vec::new(),
             backend_slots: abi::maps::size::BACKENDS,
             maglev_slots: abi::maps::size::MAGLEV,
         }

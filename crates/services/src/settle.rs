@@ -11,7 +11,7 @@ use crate::balancer::{Balancer, Port};
 use crate::claims::{Claim, PortRef, Rank};
 use crate::compile::{self, PortPlan};
 use crate::health;
-use crate::model::Owner;
+use crate::model::{ObjectName, Owner, ServicePort};
 use crate::update::{Update, member_key, range_key};
 
 impl Balancer {
@@ -22,9 +22,10 @@ impl Balancer {
         let mut update = Update { revision: self.revision, ..Update::default() };
         self.sets.reclaim(now);
         let mut touched: BTreeSet<FrontendKey> = self.rows.short().keys().copied().collect();
+        self.follow_redirects();
         // In the order of rank: who has a frontend takes up the number that was found on it.
         let dirty = std::mem::take(&mut self.dirty).into_iter();
-        let mut dirty: Vec<Rank> = dirty.map(|owner| Rank { created: self.age(&owner), owner }).collect();
+        let mut dirty: Vec<Rank> = dirty.map(|owner| Rank::new(self.age(&owner), owner)).collect();
         dirty.sort_unstable();
         for rank in &dirty {
             self.work_out(rank, &mut touched, &mut update);
@@ -65,6 +66,7 @@ impl Balancer {
                 self.services.get(name).and_then(|entry| Some(entry.service.as_ref()?.created))
             }
             Owner::Pod(name) => self.pods.get(name).map(|pod| pod.created),
+            Owner::Redirect(name) => self.redirects.policies.get(name).map(|policy| policy.created),
         };
         age.unwrap_or(0)
     }
@@ -118,6 +120,7 @@ impl Balancer {
             Owner::Pod(name) => {
                 return self.pods.get(name).map_or_else(Vec::new, |pod| compile::pod(pod, &self.settings));
             }
+            Owner::Redirect(name) => return self.redirect_plans(name),
         };
         self.health.remove(name);
         let Some(entry) = self.services.get(name) else { return Vec::new() };
@@ -125,7 +128,24 @@ impl Balancer {
         if let Some(health) = health::of(service, entry.slices.values(), &self.settings) {
             self.health.insert(name.clone(), health);
         }
-        compile::service(service, &entry.slices, &self.settings)
+        let policy = self.redirects.of_service(name);
+        let led = |port: &ServicePort, v4| {
+            self.redirects.service_port(policy?, (&port.name, port.port, port.protocol), v4)
+        };
+        compile::service(service, &entry.slices, &led, &self.settings)
+    }
+
+    /// What a policy wants of the address that it names.
+    fn redirect_plans(&mut self, name: &ObjectName) -> Vec<PortPlan> {
+        self.redirects.refused.remove(name);
+        let Some(policy) = self.redirects.policies.get(name) else { return Vec::new() };
+        let Some(ip) = policy.address() else { return Vec::new() };
+        if let Some(refusal) = self.refusal(ip) {
+            self.redirects.refused.insert(name.clone(), (ip, refusal));
+            return Vec::new();
+        }
+        let led = |name: &str, protocol| self.redirects.led(policy, name, protocol, ip.is_ipv4());
+        compile::redirect(policy, &led, &self.settings)
     }
 }
 

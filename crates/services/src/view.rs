@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use abi::service::{EXTERNAL_IP, HOST_PORT, KIND_MASK, LOAD_BALANCER, NODE_PORT};
+use abi::service::{
+    CLUSTER_IP, EXTERNAL_IP, HOST_PORT, KIND_MASK, LOAD_BALANCER, LOCAL_REDIRECT, NODE_PORT, REDIRECTED,
+};
 use abi::{Addr, Backend, Frontend, FrontendKey};
 
 use crate::balancer::{Balancer, Port};
@@ -52,6 +54,8 @@ pub enum FrontendKind {
     LoadBalancer,
     /// A container's `hostPort`.
     HostPort,
+    /// An address that a local redirect policy names, or a cluster IP that one leads elsewhere.
+    LocalRedirect,
 }
 
 /// A backend of a frontend.
@@ -97,7 +101,10 @@ impl Balancer {
                 let mut keys = self.keys_of(owner, port, v4).peekable();
                 if keys.peek().is_some() {
                     let backends = self.backends_of(owner, port, v4);
-                    views.extend(keys.map(|(key, claim, row)| view(key, claim, row, &backends)));
+                    views.extend(keys.map(|(key, claim, row)| match FrontendKind::of(row.flags) {
+                        FrontendKind::LocalRedirect => view(key, claim, row, &self.led_to(claim)),
+                        _ => view(key, claim, row, &backends),
+                    }));
                 }
             }
         }
@@ -144,7 +151,17 @@ impl Balancer {
                 last: *range.end(),
             })
         });
-        conflicts.chain(full).chain(ports).collect()
+        let refused = self.redirects.refused.iter().map(|(policy, (ip, refusal))| Problem::Redirect {
+            policy: policy.clone(),
+            ip: *ip,
+            refusal: refusal.clone(),
+        });
+        let twice = self.redirects.conflicts().map(|(service, winner, loser)| Problem::RedirectedTwice {
+            service: service.clone(),
+            winner: winner.clone(),
+            loser: loser.clone(),
+        });
+        conflicts.chain(full).chain(ports).chain(refused).chain(twice).collect()
     }
 
     /// The services about which load balancers ask this node, as of the last settle.
@@ -168,12 +185,12 @@ impl Balancer {
         let mut owners = keys.filter_map(|key| self.claims.winner(&key)).map(|claim| &claim.rank.owner);
         owners.find_map(|owner| match owner {
             Owner::Service(name) => Some(name),
-            Owner::Pod(_) => None,
+            Owner::Pod(_) | Owner::Redirect(_) => None,
         })
     }
 
     /// The frontends of a family that a port has won.
-    fn keys_of<'a>(
+    pub(crate) fn keys_of<'a>(
         &'a self,
         owner: &'a Owner,
         port: &'a Port,
@@ -184,6 +201,14 @@ impl Balancer {
             Some((key, claim, self.rows.get(key)?))
         });
         won.filter(move |(key, ..)| IpAddr::from(key.addr).is_ipv4() == v4)
+    }
+
+    /// The pods of this node that a policy leads a frontend to.
+    fn led_to(&self, claim: &Claim) -> Vec<(Backend, BackendView)> {
+        let endpoint =
+            Endpoint { ready: true, node: Some(Arc::clone(&self.settings.node)), ..Endpoint::default() };
+        let backends = claim.plan.internal.backends.iter();
+        backends.map(|backend| (*backend, of_endpoint(backend, &endpoint))).collect()
     }
 
     /// The backends of a port, of one family. Who may be led to them differs from frontend to frontend.
@@ -206,6 +231,8 @@ impl Balancer {
                     port.members.iter().map(|(backend, _)| *backend).filter(|b| b.addr.is_v4() == v4);
                 members.map(|backend| (backend, of_endpoint(&backend, &endpoint))).collect()
             }
+            // Known from the frontend itself.
+            Owner::Redirect(_) => Vec::new(),
         }
     }
 }
@@ -256,12 +283,14 @@ fn view(
 }
 
 impl FrontendKind {
-    fn of(flags: u32) -> Self {
+    pub(crate) fn of(flags: u32) -> Self {
         match flags & KIND_MASK {
             NODE_PORT => Self::NodePort,
             EXTERNAL_IP => Self::ExternalIp,
             LOAD_BALANCER => Self::LoadBalancer,
             HOST_PORT => Self::HostPort,
+            LOCAL_REDIRECT => Self::LocalRedirect,
+            CLUSTER_IP if flags & REDIRECTED != 0 => Self::LocalRedirect,
             _ => Self::ClusterIp,
         }
     }
@@ -275,6 +304,7 @@ impl std::fmt::Display for FrontendKind {
             Self::ExternalIp => "ExternalIPs",
             Self::LoadBalancer => "LoadBalancer",
             Self::HostPort => "HostPort",
+            Self::LocalRedirect => "LocalRedirect",
         })
     }
 }

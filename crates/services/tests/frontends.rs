@@ -346,16 +346,6 @@ fn algorithm() {
 }
 
 #[test]
-fn delegation_to_the_node() {
-    check(
-        "service default/web 10.96.0.1 delegate
-           port - 80/TCP",
-        "10.96.0.1:80/TCP ClusterIP #1 in=refuse delegate
-         10.96.0.1 other ports closed",
-    );
-}
-
-#[test]
 fn no_backend_is_refused_or_dropped() {
     let script = "service default/web 10.96.0.1 kind=NodePort
                     port - 80/TCP node=30080";

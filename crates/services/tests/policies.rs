@@ -218,3 +218,25 @@ fn all_addresses_of_an_endpoint_count() {
          member #1 10.0.0.2:8080/TCP active",
     );
 }
+
+#[test]
+fn the_labels_of_the_node_may_change() {
+    let script = |labels: &str| {
+        format!(
+            "labels disk=ssd,service.cilium.io/node=a
+             service default/web 10.96.0.1 nodes=disk=ssd
+               port - 80/TCP
+             service default/all 10.96.0.2
+               port - 80/TCP
+             settle
+             labels {labels}"
+        )
+    };
+    let all = "10.96.0.2:80/TCP ClusterIP #1 in=refuse\n10.96.0.2 other ports closed";
+    check(
+        &script("disk=ssd"),
+        &format!("{all}\n10.96.0.1:80/TCP ClusterIP #2 in=refuse\n10.96.0.1 other ports closed"),
+    );
+    check(&script("disk=hdd"), all);
+    check(&script("-"), all);
+}

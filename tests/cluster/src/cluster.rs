@@ -64,6 +64,7 @@ impl Cluster {
     pub(crate) fn up(name: &'static str, routing: Routing) -> Result<Cluster> {
         let values = [
             "ipv6.enabled=true",
+            "localRedirectPolicies.enabled=true",
             "ipam.operator.clusterPoolIPv4PodCIDRList={10.244.0.0/16}",
             "ipam.operator.clusterPoolIPv6PodCIDRList={fd00:10:244::/104}",
         ];

@@ -1,5 +1,6 @@
 //! Services without kube-proxy: every type, from every client, and what a capture inside the pod shows.
 
+mod redirects;
 mod roll;
 
 use std::process::Stdio;
@@ -36,6 +37,8 @@ const SILENT: &str = "timeout";
 #[derive(Clone, Copy)]
 enum From {
     Pod,
+    /// Another pod.
+    Other(&'static str),
     Machine(&'static str),
 }
 
@@ -43,7 +46,7 @@ impl From {
     const fn name(self) -> &'static str {
         match self {
             From::Pod => "pod",
-            From::Machine(machine) => machine,
+            From::Other(name) | From::Machine(name) => name,
         }
     }
 }
@@ -130,6 +133,7 @@ fn ask(cluster: &Cluster, from: From, how: &str, to: &str) -> Result<(String, St
     let tool = probe();
     let mut command = match from {
         From::Pod => cluster.in_pod(CLIENT, &["probe", how, to, "--timeout", "1500"]),
+        From::Other(pod) => cluster.in_pod(pod, &["probe", how, to, "--timeout", "1500"]),
         From::Machine(machine) => cluster.command(&["exec", machine, &tool, how, to, "--timeout", "1500"]),
     };
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a client")?;
@@ -159,6 +163,7 @@ pub(crate) fn run(cluster: &Cluster, routing: Routing, report: &mut Report) -> R
     reach(cluster, report)?;
     end(cluster, routing, report)?;
     stick(cluster, report)?;
+    redirects::run(cluster, report)?;
     for node in ["n1", "n2"] {
         let rules = "iptables-save 2>/dev/null | grep -c KUBE-SVC; nft list ruleset 2>/dev/null | grep -c kube-proxy; true";
         let seen = cluster.lab(&["exec", node, "sh", "-c", rules])?;

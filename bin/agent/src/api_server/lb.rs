@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use abi::nat::{ANSWERED, CLOSED, DIRECT, ENDED, OUT, TRACKED_ONLY};
 use abi::service::{
-    CLUSTER_IP, DELEGATE_LOCAL, DSR, EXTERNAL_ALLOWED, EXTERNAL_IP, HOST_PORT, KIND_MASK, LOAD_BALANCER,
-    LOCAL_REDIRECT, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY,
+    CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_IP, HOST_PORT, KIND_MASK, LOAD_BALANCER, LOCAL_REDIRECT,
+    NODE_PORT, REDIRECTED, SOURCE_RANGES, SOURCE_RANGES_DENY,
 };
 use abi::{Addr, FrontendKey, NatKey, NatValue, SocketKey, SocketValue, SourceRangeKey};
 use api::lb::{Backend, Frontend, Maglev, NatEntry, Scope, SocketEntry, SourceRange, Tables};
@@ -79,6 +79,7 @@ fn frontend(key: &FrontendKey, row: &abi::Frontend) -> Frontend {
 /// Cilium's names, in its order. Traffic policies are not among them: the row holds what they come to.
 fn flag_names(row: &abi::Frontend, two_scopes: bool) -> Vec<String> {
     let kind = match row.flags & KIND_MASK {
+        CLUSTER_IP if row.flags & REDIRECTED != 0 => "LocalRedirect",
         CLUSTER_IP => "ClusterIP",
         NODE_PORT => "NodePort",
         EXTERNAL_IP => "ExternalIPs",
@@ -94,7 +95,6 @@ fn flag_names(row: &abi::Frontend, two_scopes: bool) -> Vec<String> {
         (!has(EXTERNAL_ALLOWED), "non-routable"),
         (has(SOURCE_RANGES), "check source-range"),
         (has(SOURCE_RANGES) && has(SOURCE_RANGES_DENY), "deny"),
-        (has(DELEGATE_LOCAL), "delegate-if-local"),
         (has(DSR), "dsr"),
     ];
     let set = others.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
@@ -231,10 +231,10 @@ mod tests {
         assert_eq!((node_port.address.as_str(), node_port.scopes.len()), ("::", 1));
         assert_eq!(node_port.flag_names, ["NodePort", "dsr"]);
 
-        let flags = LOAD_BALANCER | EXTERNAL_ALLOWED | SOURCE_RANGES | SOURCE_RANGES_DENY | DELEGATE_LOCAL;
+        let flags = LOAD_BALANCER | EXTERNAL_ALLOWED | SOURCE_RANGES | SOURCE_RANGES_DENY;
         let row = abi::Frontend { flags, external: range(20, 1, 0), ..row };
         let balanced = frontend(&key("192.0.2.1", 80), &row);
-        let names = ["LoadBalancer", "two-scopes", "check source-range", "deny", "delegate-if-local"];
+        let names = ["LoadBalancer", "two-scopes", "check source-range", "deny"];
         assert_eq!(balanced.flag_names, names);
         let scopes =
             [Scope { internal: false, start: 20, count: 1 }, Scope { internal: true, start: 10, count: 2 }];

@@ -8,8 +8,7 @@ use services::{Algorithm, ForwardingMode};
 use super::devices::Device;
 use crate::config::{Acceleration, Balancing, Config, SocketLb};
 
-/// Annotations of services that count everywhere. `kube_api::services` reads `proxy-delegation` too, but the datapath
-/// does not act on it in this version.
+/// Annotations of services that count everywhere.
 const ANNOTATIONS: [&str; 5] = [
     "service.cilium.io/lb-algorithm",
     "service.cilium.io/node",

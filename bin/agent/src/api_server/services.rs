@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::lrp::LocalRedirectPolicy;
 use api::service::Service;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -17,6 +18,11 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Service>>
 pub(super) async fn one(State(context): State<Context>, Path(id): Path<u32>) -> Answer<Service> {
     let found = lines(&context).await?.into_iter().find(|service| service.spec.id == id);
     found.map(Json).ok_or_else(|| Refused::not_found(format_args!("a service frontend {id}")))
+}
+
+/// Every local redirect policy, and where it leads.
+pub(super) async fn redirects(State(context): State<Context>) -> Answer<Vec<LocalRedirectPolicy>> {
+    Ok(Json(context.services.ask(|services| crate::services::redirects(&services.balancer)).await?))
 }
 
 async fn lines(context: &Context) -> Result<Vec<Service>, Refused> {

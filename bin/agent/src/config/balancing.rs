@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ipnet::IpNet;
 use services::{Algorithm, ForwardingMode, NoBackend, Settings};
 
 use super::{Options, address, flag, value};
@@ -49,6 +50,8 @@ pub(crate) struct Balancing {
     pub cgroup_root: PathBuf,
     /// What kube-proxy has left is removed.
     pub cleanup: bool,
+    /// Local redirect policies are followed.
+    pub redirects: bool,
     /// Entries of each service table, if they were set.
     pub map_max: Option<u32>,
 }
@@ -110,6 +113,7 @@ pub(super) fn parse(options: &Options) -> Result<Balancing> {
         proxy_name: proxy_name(options)?,
         cgroup_root,
         cleanup: flag(options, "cleanup-kube-proxy")?,
+        redirects: flag(options, "enable-local-redirect-policy")?,
         map_max,
     })
 }
@@ -127,6 +131,7 @@ fn beside(options: &Options) -> Result<Balancing> {
             // As kube-proxy has it: clients outside may use them where routes lead here.
             external_cluster_ip: true,
             topology: true,
+            redirect_cidrs: redirect_cidrs(options)?,
             backend_slots: map_max.unwrap_or(defaults.backend_slots),
             maglev_slots: map_max.unwrap_or(defaults.maglev_slots),
             ..defaults
@@ -139,6 +144,7 @@ fn beside(options: &Options) -> Result<Balancing> {
         proxy_name: proxy_name(options)?,
         cgroup_root: PathBuf::from(options.get("cgroup-root")),
         cleanup: false,
+        redirects: flag(options, "enable-local-redirect-policy")?,
         map_max,
     })
 }
@@ -178,6 +184,7 @@ fn settings(options: &Options, map_max: Option<u32>) -> Result<Settings> {
         source_ranges_all_types: flag(options, "bpf-lb-source-range-all-types")?,
         no_backend: no_backend(options)?,
         topology: flag(options, "enable-service-topology")?,
+        redirect_cidrs: redirect_cidrs(options)?,
         backend_slots: map_max.unwrap_or(defaults.backend_slots),
         maglev_slots: map_max.unwrap_or(defaults.maglev_slots),
         ..defaults
@@ -247,6 +254,19 @@ fn maglev_table_size(options: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A list that is set and cannot be read opens nothing.
+fn redirect_cidrs(options: &Options) -> Result<Vec<IpNet>> {
+    let raw = options.get("lrp-address-matcher-cidrs");
+    let parts = raw.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            part.parse().map(|net: IpNet| net.trunc()).with_context(|| {
+                format!("--lrp-address-matcher-cidrs: {part} is no prefix: write a list such as 169.254.0.0/16,192.0.2.7/32")
+            })
+        })
+        .collect()
 }
 
 /// 12 bytes in base64, all of which count.

@@ -80,6 +80,11 @@ pub(super) const KEYS: &[Key] = &[
     key("enable-ipv6", "false", "IPv6 for pods"),
     key("enable-ipv6-masquerade", "true", "pods reach the world with the node's IPv6 address"),
     key("enable-k8s-networkpolicy", "true", "enforce networking.k8s.io NetworkPolicy"),
+    key(
+        "enable-local-redirect-policy",
+        "false",
+        "follow CiliumLocalRedirectPolicy: lead services and addresses to pods of the node",
+    ),
     key("enable-policy", "default", "policy enforcement: default, always or never"),
     key("enable-service-topology", "false", "heed the topology hints of EndpointSlices"),
     key(
@@ -121,6 +126,7 @@ pub(super) const KEYS: &[Key] = &[
         "TCP address of kube-proxy's /healthz, e.g. 0.0.0.0:10256; empty: none",
     ),
     key("lib-dir", "/var/lib/cilium", "folder with the kernel programs (axoneme.o)"),
+    key("lrp-address-matcher-cidrs", "", "the addresses that local redirect policies may name; empty: all"),
     key(
         "monitor-aggregation",
         "medium",

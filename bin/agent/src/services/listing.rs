@@ -11,7 +11,7 @@ use services::{
 };
 
 /// What every backend weighs: Cilium's default.
-const WEIGHT: u16 = 100;
+pub(super) const WEIGHT: u16 = 100;
 
 /// Numbers of lines. A line has the next number when it is listed first, keeps it while it stays, and takes it along
 /// when it goes; a new start of the agent begins with 1 again. Thus the list is sorted by number, and, as far as it was
@@ -94,7 +94,7 @@ impl Policies {
     fn of(view: &FrontendView, balancer: &Balancer) -> Self {
         let service = match &view.owner {
             Owner::Service(name) => balancer.service(name),
-            Owner::Pod(_) => None,
+            Owner::Pod(_) | Owner::Redirect(_) => None,
         };
         let (external, internal) =
             service.map_or_else(Default::default, |s| (s.external_traffic_policy, s.internal_traffic_policy));
@@ -103,7 +103,8 @@ impl Policies {
 
     /// Whether there are different lines for clients inside (true) and outside.
     fn scopes(self) -> &'static [bool] {
-        let two = self.kind != FrontendKind::ClusterIp && self.open && self.external == TrafficPolicy::Local;
+        let inner = matches!(self.kind, FrontendKind::ClusterIp | FrontendKind::LocalRedirect);
+        let two = !inner && self.open && self.external == TrafficPolicy::Local;
         if two { &[false, true] } else { &[false] }
     }
 
@@ -111,6 +112,7 @@ impl Policies {
     fn is_local(self, internal: bool) -> bool {
         let policy = match self.kind {
             FrontendKind::ClusterIp => self.internal,
+            FrontendKind::LocalRedirect => TrafficPolicy::Cluster,
             _ if internal => TrafficPolicy::Cluster,
             _ => self.external,
         };
@@ -130,7 +132,8 @@ fn frontend(line: &Line) -> FrontendAddress {
 /// Those that may be chosen, and those that keep what they have.
 fn backends(line: &Line, view: &FrontendView, policies: Policies, node: &str) -> Vec<BackendAddress> {
     let is_local = policies.is_local(line.internal);
-    let from_inside = line.internal || policies.kind == FrontendKind::ClusterIp || !policies.open;
+    let inner = matches!(policies.kind, FrontendKind::ClusterIp | FrontendKind::LocalRedirect);
+    let from_inside = line.internal || inner || !policies.open;
     let is_shown = |backend: &&BackendView| match backend.state {
         BackendState::Active if from_inside => backend.internal,
         BackendState::Active => backend.external,
@@ -155,15 +158,17 @@ fn backends(line: &Line, view: &FrontendView, policies: Policies, node: &str) ->
 fn flags(view: &FrontendView, balancer: &Balancer, policies: Policies) -> ServiceFlags {
     let (name, health) = match &view.owner {
         Owner::Service(name) => (name, balancer.service(name).map_or(0, |s| s.health_check_node_port)),
-        Owner::Pod(name) => (name, 0),
+        Owner::Pod(name) | Owner::Redirect(name) => (name, 0),
     };
+    // As Cilium names what a policy makes of an address.
+    let suffix = if matches!(view.owner, Owner::Redirect(_)) { ":local-redirect" } else { "" };
     let policy = |policy: TrafficPolicy| match policy {
         TrafficPolicy::Cluster => "Cluster".to_owned(),
         TrafficPolicy::Local => "Local".to_owned(),
     };
     ServiceFlags {
         kind: view.kind.to_string(),
-        name: name.name.to_string(),
+        name: format!("{}{suffix}", name.name),
         namespace: name.namespace.to_string(),
         cluster: String::new(),
         ext_traffic_policy: policy(policies.external),

@@ -1,15 +1,14 @@
 //! What the balancer reads from the API server.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube_api::{CiliumNode, services as read};
+use kube_api::{CiliumLocalRedirectPolicy, CiliumNode, services as read};
 use kube_watch::kube::Resource;
 use kube_watch::{Clients, Key, WatchSpec, Watchable, Watched};
-use services::ObjectName;
+use services::{ObjectName, Redirect};
 
 use super::{Change, Handle, Input};
 use crate::config::Balancing;
@@ -19,15 +18,14 @@ use crate::queue::Message;
 pub(crate) fn all(
     clients: &Clients,
     node: &str,
-    labels: BTreeMap<String, String>,
     config: &Balancing,
     handle: &Handle,
 ) -> (Vec<Watched>, Vec<BoxFuture<'static, ()>>) {
     let mut watches = (Vec::new(), Vec::new());
-    let here = read::Here { proxy_name: config.proxy_name.as_str().into(), node_labels: labels };
+    let proxy_name = config.proxy_name.clone();
     add(&mut watches, clients, handle, not_headless(), move |batch| {
         let services = |service: Service| {
-            let (service, complaints) = read::service(&service, &here);
+            let (service, complaints) = read::service(&service, &proxy_name);
             for complaint in complaints {
                 tracing::warn!(complaint, "part of a service does not count");
             }
@@ -45,25 +43,46 @@ pub(crate) fn all(
     });
     let of_node = WatchSpec::fields(format!("spec.nodeName={node}"));
     // Beside kube-proxy host ports are not ours.
-    let replaces = config.replaces;
+    let (replaces, redirects) = (config.replaces, config.redirects);
     add(&mut watches, clients, handle, of_node, move |batch| {
+        let local =
+            if redirects { changes(batch.clone(), |pod: Pod| read::local_pod(&pod)) } else { Vec::new() };
         let ports = |pod: Pod| if replaces { read::pod_ports(&pod) } else { None };
-        changes(batch, ports).into_iter().map(Input::Pods).collect()
+        let ports = changes(batch, ports).into_iter().map(Input::Pods);
+        local.into_iter().map(Input::LocalPods).chain(ports).collect()
     });
+    if redirects {
+        add(&mut watches, clients, handle, WatchSpec::default(), |batch| {
+            changes(batch, redirect).into_iter().map(Input::Redirects).collect()
+        });
+    }
     let this = WatchSpec::fields(format!("metadata.name={node}"));
     add(&mut watches, clients, handle, this, |batch| {
         let last = |change| match change {
-            kube_watch::Change::Apply(node) => Some(zone(&node)),
-            kube_watch::Change::Reset(nodes) => Some(nodes.first().and_then(zone)),
+            kube_watch::Change::Apply(node) => Some(labels(node)),
+            kube_watch::Change::Reset(nodes) => {
+                Some(nodes.into_iter().next().map(labels).unwrap_or_default())
+            }
             _ => None,
         };
-        batch.into_iter().filter_map(last).map(Input::Zone).collect()
+        batch.into_iter().filter_map(last).map(Input::NodeLabels).collect()
     });
     watches
 }
 
-fn zone(node: &Node) -> Option<Arc<str>> {
-    read::zone(node)
+fn labels(node: Node) -> BTreeMap<String, String> {
+    node.metadata.labels.unwrap_or_default()
+}
+
+/// A policy that asks for what it may not have is as good as none.
+fn redirect(policy: CiliumLocalRedirectPolicy) -> Option<Redirect> {
+    match read::redirect(&policy) {
+        Ok(policy) => Some(policy),
+        Err(error) => {
+            tracing::warn!(error = kube_api::error::chain(&error), "a local redirect policy is refused");
+            None
+        }
+    }
 }
 
 /// Headless services and their slices, often the largest, mean nothing to a load balancer.

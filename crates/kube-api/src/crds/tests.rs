@@ -99,6 +99,7 @@ fn names_are_ciliums() {
         ),
         ("ciliumidentities.cilium.io", "Cluster", "ciliumid", "Namespace,Age"),
         ("ciliumnodes.cilium.io", "Cluster", "cn,ciliumn", "CiliumInternalIP,InternalIP,Age"),
+        ("ciliumlocalredirectpolicies.cilium.io", "Namespaced", "clrp", "Age"),
     ];
     assert_eq!(found, expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned())));
 }
@@ -178,6 +179,20 @@ fn fields_have_ciliums_names() {
         has("CiliumEndpoint", path);
     }
     has("CiliumIdentity", "security-labels.{}");
+    for path in [
+        "spec.description",
+        "spec.redirectFrontend.addressMatcher.ip",
+        "spec.redirectFrontend.addressMatcher.toPorts.[].name",
+        "spec.redirectFrontend.serviceMatcher.serviceName",
+        "spec.redirectFrontend.serviceMatcher.namespace",
+        "spec.redirectFrontend.serviceMatcher.toPorts.[].port",
+        "spec.redirectBackend.localEndpointSelector.matchLabels",
+        "spec.redirectBackend.toPorts.[].protocol",
+        "spec.skipRedirectFromBackend",
+        "status.ok",
+    ] {
+        has("CiliumLocalRedirectPolicy", path);
+    }
 }
 
 /// The API server drops `null` from fields that are not nullable, and an absent restriction restricts nothing.

@@ -6,15 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use services::{Algorithm, ExposedTypes, Forwarding, Service};
+use services::{Algorithm, ExposedTypes, Forwarding, NodeRule, Service};
 
 use super::complaints::Complaints;
-use super::{Here, node_selector, range};
+use super::range;
 
 const ALGORITHM: &str = "service.cilium.io/lb-algorithm";
 const DELEGATION: &str = "service.cilium.io/proxy-delegation";
 const FORWARDING: &str = "service.cilium.io/forwarding-mode";
-/// An annotation of the service, and the label of nodes that must be equal to it.
 const NODE: &str = "service.cilium.io/node";
 const NODE_SELECTOR: &str = "service.cilium.io/node-selector";
 const RANGES_POLICY: &str = "service.cilium.io/src-ranges-policy";
@@ -26,7 +25,6 @@ const OLD_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges
 pub(super) fn apply(
     meta: &ObjectMeta,
     spec: &ServiceSpec,
-    here: &Here,
     service: &mut Service,
     complaints: &mut Complaints,
 ) {
@@ -37,8 +35,8 @@ pub(super) fn apply(
     service.forwarding = reader.forwarding();
     service.exposed_types = reader.exposed_types();
     service.source_ranges_deny = reader.ranges_policy();
-    service.delegate_local = reader.delegation();
-    service.not_here = !reader.is_here(here);
+    reader.delegation();
+    service.nodes = reader.nodes();
     service.source_ranges = reader.source_ranges(spec, service.source_ranges_deny);
 }
 
@@ -89,22 +87,26 @@ impl<'a> Reader<'a> {
         self.word(RANGES_POLICY, &[("allow", false), ("deny", true)], "allow or deny").unwrap_or_default()
     }
 
-    fn delegation(&mut self) -> bool {
-        let words = [("none", false), ("delegate-if-local", true)];
-        self.word(DELEGATION, &words, "none or delegate-if-local").unwrap_or_default()
+    /// Leaving connections to a proxy of the node's own.
+    fn delegation(&mut self) {
+        if self.word(DELEGATION, &[("none", false), ("delegate-if-local", true)], "none").unwrap_or_default()
+        {
+            let problem = "is not in this version, and nodes answer for the service themselves: write none";
+            self.complain(DELEGATION, "delegate-if-local", problem);
+        }
     }
 
-    /// Whether this node serves it. The selector wins.
-    fn is_here(&mut self, here: &Here) -> bool {
+    /// The nodes that serve it. The selector wins.
+    fn nodes(&mut self) -> NodeRule {
         if let Some(text) = self.get(NODE_SELECTOR) {
-            let read = node_selector::matches(text, &here.node_labels);
+            let read = NodeRule::selector(text);
             if read.is_none() {
                 let problem = "is no selector, and all nodes serve: write one such as \"disk=ssd, zone in (a, b), !old\"";
                 self.complain(NODE_SELECTOR, text, problem);
             }
-            return read.unwrap_or(true);
+            return read.unwrap_or_default();
         }
-        self.get(NODE).is_none_or(|value| here.node_labels.get(NODE).is_some_and(|label| label == value))
+        self.get(NODE).map_or(NodeRule::Everywhere, |value| NodeRule::Label(value.into()))
     }
 
     /// A list of those who may come in and of which nothing can be read lets nobody in.

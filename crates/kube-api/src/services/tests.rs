@@ -6,6 +6,7 @@ use std::fmt::{Debug, Write as _};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::Value;
+use services::{LocalPod, Redirect, RedirectFrom, RedirectPort};
 
 use super::*;
 
@@ -18,9 +19,9 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn here() -> Here {
-    let labels = labels(&[("service.cilium.io/node", "beefy"), ("zone", "a"), ("cores", "8"), ("old", "")]);
-    Here { node_labels: labels, ..Here::default() }
+/// Those of the node.
+fn node_labels() -> BTreeMap<String, String> {
+    labels(&[("service.cilium.io/node", "beefy"), ("zone", "a"), ("cores", "8"), ("old", "")])
 }
 
 /// What an object says, without what is as by default.
@@ -82,9 +83,8 @@ fn show_service(service: &Service) -> String {
         let types = [types.cluster_ip, types.node_port, types.load_balancer].map(u8::from);
         words.some("types", Some(types));
     }
-    words.flag("not-here", service.not_here);
+    words.flag("not-here", !service.nodes.admits(&node_labels()));
     words.flag("of-other", service.proxied_by_other);
-    words.flag("delegate", service.delegate_local);
     words.text()
 }
 
@@ -115,17 +115,54 @@ fn show_pod(pod: &PodPorts) -> String {
     words.text()
 }
 
+fn show_redirect(policy: &Redirect) -> String {
+    let port = |port: &RedirectPort| format!("{}:{}/{}", port.name, port.protocol, port.port);
+    let mut words = Words(vec![policy.name.to_string()]);
+    words.not_default("created", policy.created);
+    let (RedirectFrom::Address { ports, .. } | RedirectFrom::Service { ports, .. }) = &policy.from;
+    match &policy.from {
+        RedirectFrom::Address { ip, .. } => words.some("address", Some(ip)),
+        RedirectFrom::Service { name, .. } => words.some("service", Some(name)),
+    }
+    words.list("ports", ports, port);
+    for (key, value) in policy.selector.match_labels() {
+        words.0.push(format!("{key}={value}"));
+    }
+    words.list("to", &policy.to_ports, port);
+    words.flag("spares-backends", policy.spares_backends);
+    words.text()
+}
+
+fn show_local_pod(pod: &LocalPod) -> String {
+    let mut words = Words(vec![pod.name.to_string()]);
+    words.list("at", &pod.addresses, ToString::to_string);
+    words.list("labels", &pod.labels.iter().map(ToString::to_string).collect::<Vec<_>>(), Clone::clone);
+    words.list("ports", &pod.ports, |(port, protocol)| format!("{protocol}/{port}"));
+    words.flag("ready", pod.ready);
+    words.flag("host", pod.host_network);
+    words.text()
+}
+
 fn read(document: &Value) -> Vec<String> {
     let or_nothing = |text: Option<String>| vec![format!("#> {}", text.as_deref().unwrap_or("nothing"))];
     match document["kind"].as_str().expect("a kind") {
         "Service" => {
-            let (service, complaints) = service(&parse(document), &here());
+            let (service, complaints) = service(&parse(document), "");
             let mut found = vec![format!("#> {}", show_service(&service))];
             found.extend(complaints.iter().map(|text| format!("#! {text}")));
             found
         }
         "EndpointSlice" => or_nothing(slice(&parse(document)).as_ref().map(show_slice)),
         "Pod" => or_nothing(pod_ports(&parse(document)).as_ref().map(show_pod)),
+        "CiliumLocalRedirectPolicy" => match redirect(&parse(document)) {
+            Ok(policy) => vec![format!("#> {}", show_redirect(&policy))],
+            Err(error) => vec![format!("#! {}", crate::error::chain(&error))],
+        },
+        "LocalPod" => {
+            let mut pod = document.clone();
+            pod["kind"] = "Pod".into();
+            or_nothing(local_pod(&parse(&pod)).as_ref().map(show_local_pod))
+        }
         other => panic!("kind {other}"),
     }
 }
@@ -168,6 +205,11 @@ fn pods() {
 }
 
 #[test]
+fn redirects() {
+    check("redirects.yaml", include_str!("../../testdata/services/redirects.yaml"));
+}
+
+#[test]
 fn services_of_another_proxy_are_left_alone() {
     for (ours, label, is_ours) in [
         ("", None, true),
@@ -182,63 +224,13 @@ fn services_of_another_proxy_are_left_alone() {
             metadata: ObjectMeta { labels: Some(self::labels(&labels)), ..ObjectMeta::default() },
             ..core::Service::default()
         };
-        let here = Here { proxy_name: ours.into(), ..Here::default() };
-        assert_eq!(!service(&object, &here).0.proxied_by_other, is_ours, "{ours:?} {label:?}");
+        assert_eq!(!service(&object, ours).0.proxied_by_other, is_ours, "{ours:?} {label:?}");
     }
 }
 
 #[test]
 fn zones() {
-    let node = |pairs: &[(&str, &str)]| core::Node {
-        metadata: ObjectMeta { labels: Some(labels(pairs)), ..ObjectMeta::default() },
-        ..core::Node::default()
-    };
-    assert_eq!(zone(&node(&[(ZONE, "eu-1a")])).as_deref(), Some("eu-1a"));
-    assert_eq!(zone(&node(&[(ZONE, "")])), None);
-    assert_eq!(zone(&node(&[])), None);
-    assert_eq!(zone(&core::Node::default()), None);
-}
-
-#[test]
-fn selectors_in_one_line() {
-    let labels = labels(&[("a", "1"), ("b", "x"), ("e", ""), ("example.org/c", "y.z")]);
-    for (text, expected) in [
-        ("", Some(true)),
-        ("a", Some(true)),
-        ("z", Some(false)),
-        ("!z", Some(true)),
-        ("! a", Some(false)),
-        ("a=1", Some(true)),
-        ("a == 1", Some(true)),
-        ("a=2", Some(false)),
-        ("a!=2", Some(true)),
-        ("z!=2", Some(true)),
-        ("a!=1", Some(false)),
-        ("e=", Some(true)),
-        ("b in (x, y)", Some(true)),
-        ("b in(y)", Some(false)),
-        ("b notin (x,y)", Some(false)),
-        ("z notin (x)", Some(true)),
-        ("z in (x)", Some(false)),
-        ("a>0,a<2", Some(true)),
-        ("a>1", Some(false)),
-        ("b>1", Some(false)),
-        ("a=1,b in (x,y),!z,example.org/c=y.z", Some(true)),
-        ("a=1,b=y", Some(false)),
-        ("a=1,", None),
-        ("=1", None),
-        ("a b", None),
-        ("a=b c", None),
-        ("a in (x", None),
-        ("a in x)", None),
-        ("a of (x)", None),
-        ("a>x", None),
-        ("z>x", None),
-        ("a(b)", None),
-        ("!", None),
-        ("ä", None),
-        ("a<ü", None),
-    ] {
-        assert_eq!(node_selector::matches(text, &labels), expected, "{text:?}");
-    }
+    assert_eq!(zone(&labels(&[(ZONE, "eu-1a")])).as_deref(), Some("eu-1a"));
+    assert_eq!(zone(&labels(&[(ZONE, "")])), None);
+    assert_eq!(zone(&BTreeMap::new()), None);
 }

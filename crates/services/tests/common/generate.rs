@@ -87,7 +87,6 @@ fn service() -> impl Strategy<Value = Service> {
         prop::option::weighted(0.2, any::<[bool; 3]>()),
         prop::bool::weighted(0.05),
         prop::bool::weighted(0.05),
-        any::<bool>(),
     );
     let ranges = vec!["203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32"];
     let spec = (
@@ -110,7 +109,7 @@ fn service() -> impl Strategy<Value = Service> {
                 ranges,
                 deny,
             ) = spec;
-            let (algorithm, forwarding, exposed, not_here, proxied_by_other, delegate_local) = annotations;
+            let (algorithm, forwarding, exposed, not_here, proxied_by_other) = annotations;
             let mode = |proxy| if proxy { IpMode::Proxy } else { IpMode::Vip };
             Service {
                 name,
@@ -136,9 +135,8 @@ fn service() -> impl Strategy<Value = Service> {
                     node_port,
                     load_balancer,
                 }),
-                not_here,
+                nodes: if not_here { NodeRule::Label("other".into()) } else { NodeRule::Everywhere },
                 proxied_by_other,
-                delegate_local,
             }
         },
     )

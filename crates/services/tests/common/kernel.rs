@@ -141,7 +141,7 @@ impl Kernel {
             self.frontends.iter().map(|(key, row)| self.frontend_text(key, row)).collect();
         lines.extend(self.members.iter().map(|(key, state)| {
             let member = address(key.addr.into(), u16::from_be(key.port), key.protocol);
-            let state = if *state == MEMBER_ACTIVE { "active" } else { "draining" };
+            let state = ["active", "draining", "spared"][*state as usize - 1];
             format!("member #{} {member} {state}", key.service)
         }));
         lines.extend(self.source_ranges.keys().map(|key| {
@@ -218,9 +218,9 @@ impl Kernel {
             assert_eq!((key.port, key.protocol, row.flags), (0, 0, EXTERNAL_DROP | INTERNAL_DROP));
             return format!("{} other ports closed", IpAddr::from(key.addr));
         }
-        let kind = ["ClusterIP", "NodePort", "ExternalIPs", "LoadBalancer", "HostPort"]
-            [(row.flags & KIND_MASK) as usize];
         let has = |bit: u32| row.flags & bit != 0;
+        let kinds = ["ClusterIP", "NodePort", "ExternalIPs", "LoadBalancer", "HostPort", "LocalRedirect"];
+        let kind = if has(REDIRECTED) { "ClusterIP->" } else { kinds[(row.flags & KIND_MASK) as usize] };
         let choice = |range: &Range, drop: bool| match self.resolve(range) {
             (backends, _) if backends.is_empty() => (if drop { "drop" } else { "refuse" }).to_owned(),
             (backends, maglev) => {
@@ -236,18 +236,17 @@ impl Kernel {
         );
         if has(EXTERNAL_ALLOWED) {
             text += &format!(" out={}", choice(&row.external, has(EXTERNAL_DROP)));
+        } else if has(SPARES) && has(REDIRECTED) {
+            text += &format!(" spared={}", choice(&row.external, has(EXTERNAL_DROP)));
         } else {
             assert_eq!((row.external, has(EXTERNAL_DROP)), (Range::default(), false));
         }
         if row.affinity != 0 {
             text += &format!(" affinity={}", row.affinity);
         }
-        for (bit, name) in [
-            (SOURCE_RANGES, " ranges"),
-            (SOURCE_RANGES_DENY, " deny"),
-            (DSR, " dsr"),
-            (DELEGATE_LOCAL, " delegate"),
-        ] {
+        for (bit, name) in
+            [(SOURCE_RANGES, " ranges"), (SOURCE_RANGES_DENY, " deny"), (DSR, " dsr"), (SPARES, " spares")]
+        {
             text += if has(bit) { name } else { "" };
         }
         text

@@ -86,7 +86,7 @@ fn service_wishes<'a>(
     if is_headless
         || service.kind == ServiceKind::ExternalName
         || service.proxied_by_other
-        || service.not_here
+        || service.nodes != NodeRule::Everywhere
     {
         return;
     }
@@ -209,9 +209,6 @@ fn service_row(
     }
     if !service.source_ranges.is_empty() && (kind == LOAD_BALANCER || settings.source_ranges_all_types) {
         flags |= SOURCE_RANGES | if service.source_ranges_deny { SOURCE_RANGES_DENY } else { 0 };
-    }
-    if service.delegate_local {
-        flags |= DELEGATE_LOCAL;
     }
     let maglev = service.algorithm.unwrap_or(settings.algorithm) == Algorithm::Maglev && external.len() > 1;
     let affinity = service.session_affinity.unwrap_or(0);

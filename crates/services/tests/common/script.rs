@@ -8,6 +8,11 @@
 //!   endpoint 10.0.0.1 on=here zone=a leaving
 //! pod default/p 10.0.0.9
 //!   hostport 8080/TCP to=80 at=192.168.0.1
+//! redirect default/p service=web select=app=proxy spares
+//!   from http 80/TCP
+//!   to http 8080/TCP
+//! redirect default/q address=169.254.169.254 select=app=proxy
+//! local default/proxy 10.0.0.8 app=proxy ports=8080/TCP,53/UDP unready host
 //! remove service default/web
 //! ```
 //! This node is called `here`. The clock moves two seconds with each settle, which a script asks for by `settle`.
@@ -108,6 +113,16 @@ impl Harness {
                 pod.ports.push(HostPort { host_ip, host_port, protocol, pod_port });
                 return Open::Pod(pod);
             }
+            (["from", name, port], Open::Redirect(mut policy)) => {
+                let (RedirectFrom::Address { ports, .. } | RedirectFrom::Service { ports, .. }) =
+                    &mut policy.from;
+                ports.push(redirect_port(name, port));
+                return Open::Redirect(policy);
+            }
+            (["to", name, port], Open::Redirect(mut policy)) => {
+                policy.to_ports.push(redirect_port(name, port));
+                return Open::Redirect(policy);
+            }
             (_, open) => self.close(open),
         }
         match words {
@@ -124,6 +139,18 @@ impl Harness {
                     addresses: ips(addresses),
                     ports: vec![],
                 });
+            }
+            ["redirect", name, from, rest @ ..] => return Open::Redirect(redirect(name, from, rest)),
+            ["local", name, addresses, rest @ ..] => {
+                self.balancer.set_local_pod(local_pod(name, addresses, rest))
+            }
+            ["remove", "redirect", name] => self.balancer.remove_redirect(&object(name)),
+            ["remove", "local", name] => self.balancer.remove_local_pod(&object(name)),
+            ["cidrs", nets] => self.balancer.set_pod_cidrs(nets.split(',').map(|net| net.parse().unwrap())),
+            ["labels", pairs] => {
+                let pairs = pairs.split(',').filter_map(|pair| pair.split_once('='));
+                let labels = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                self.balancer.set_node_labels(labels.collect());
             }
             ["remove", "service", name] => self.balancer.remove_service(&object(name)),
             ["remove", "slice", name] => self.balancer.remove_slice(&object(name)),
@@ -145,6 +172,7 @@ impl Harness {
             Open::Service(service) => self.balancer.set_service(service),
             Open::Slice(slice) => self.balancer.set_slice(slice),
             Open::Pod(pod) => self.balancer.set_pod_ports(pod),
+            Open::Redirect(policy) => self.balancer.set_redirect(policy),
         }
     }
 }
@@ -154,6 +182,45 @@ enum Open {
     Service(Service),
     Slice(Slice),
     Pod(PodPorts),
+    Redirect(Redirect),
+}
+
+fn redirect(name: &str, from: &str, words: &[&str]) -> Redirect {
+    let ports = Vec::new();
+    let from = match from.split_once('=').unwrap() {
+        ("address", ip) => RedirectFrom::Address { ip: ip.parse().unwrap(), ports },
+        ("service", name) => RedirectFrom::Service { name: name.into(), ports },
+        other => panic!("what is {other:?}?"),
+    };
+    let labels = words.iter().filter_map(|word| word.strip_prefix("select=")?.split_once('='));
+    let none: [(&str, &str, [&str; 0]); 0] = [];
+    Redirect {
+        name: object(name),
+        created: option(words, "created").map_or(0, |at| at.parse().unwrap()),
+        uid: "".into(),
+        from,
+        selector: types::Selector::new(labels, none, &types::Source::K8s).unwrap(),
+        to_ports: Vec::new(),
+        spares_backends: words.contains(&"spares"),
+    }
+}
+
+fn redirect_port(name: &str, port: &str) -> RedirectPort {
+    let (port, protocol) = port_and_protocol(port);
+    RedirectPort { name: port_name(name), port, protocol }
+}
+
+fn local_pod(name: &str, addresses: &str, words: &[&str]) -> LocalPod {
+    let ports = option(words, "ports").unwrap_or_default().split(',').filter(|port| !port.is_empty());
+    let labels = words.iter().filter_map(|word| word.split_once('=')).filter(|(key, _)| *key != "ports");
+    LocalPod {
+        name: object(name),
+        labels: labels.map(|(key, value)| types::Label::k8s(key, value)).collect(),
+        addresses: ips(addresses),
+        ready: !words.contains(&"unready"),
+        host_network: words.contains(&"host"),
+        ports: ports.map(port_and_protocol).collect(),
+    }
 }
 
 fn service(name: &str, addresses: &str, words: &[&str]) -> Service {
@@ -192,9 +259,9 @@ fn service(name: &str, addresses: &str, words: &[&str]) -> Service {
                     load_balancer: value.contains("LoadBalancer"),
                 });
             }
-            ("not-here", "") => service.not_here = true,
+            ("not-here", "") => service.nodes = NodeRule::Label("other".into()),
+            ("nodes", value) => service.nodes = NodeRule::selector(value).unwrap(),
             ("proxied", "") => service.proxied_by_other = true,
-            ("delegate", "") => service.delegate_local = true,
             ("created", value) => service.created = value.parse().unwrap(),
             other => panic!("what is {other:?}?"),
         }

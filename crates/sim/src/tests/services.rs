@@ -13,6 +13,7 @@ use crate::{Call, Node, Outcome, Program, Sent, run, socket_connect, socket_told
 
 mod attacks;
 mod odd;
+mod redirects;
 
 const VIP: &str = "10.96.0.10";
 const LOCAL: &str = "10.244.1.11";

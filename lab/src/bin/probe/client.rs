@@ -21,7 +21,7 @@ pub(crate) struct Answer {
     /// Our address and port as the server sees them.
     seen_as: Option<String>,
     /// The server's host name.
-    host: Option<String>,
+    pub(crate) host: Option<String>,
 }
 
 impl Answer {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
-use crate::client;
+use crate::client::{self, Answer};
 use crate::socket::connect_from;
 
 /// Account of [`hold`].
@@ -88,6 +88,8 @@ struct Flood {
     /// SYN and SYN-ACK packets that the sockets of this network namespace had to send again meanwhile (`TcpExtTCPSynRetrans`).
     /// Unlike the time that an attempt took, it tells a lost packet from a busy processor.
     syn_retransmits: u64,
+    /// Host names of those who answered, with the start of the last attempt that they did, microseconds since 1970.
+    servers: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -105,7 +107,10 @@ pub(crate) fn flood(load: &crate::Load) -> Result<bool> {
     let mut last = String::new();
     while start.elapsed() < Duration::from_secs_f64(load.seconds) {
         let at_us = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
-        let outcome = client::connect(load.to, None, false, limit).outcome;
+        let Answer { outcome, host, .. } = client::connect(load.to, None, false, limit);
+        if let Some(host) = host {
+            account.servers.insert(host, at_us);
+        }
         account.attempts += 1;
         *account.outcomes.entry(outcome.clone()).or_default() += 1;
         if outcome != last {

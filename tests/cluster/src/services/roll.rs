@@ -1,9 +1,10 @@
 //! The backends of a service are replaced again and again under load. Nobody may notice.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{cluster_ips, service};
@@ -25,8 +26,9 @@ fn deployment() -> Value {
         spec.remove("nodeName");
     }
     // A balancer elsewhere may send a last connection until it has heard: that is what the pause is for.
-    spec["terminationGracePeriodSeconds"] = json!(5);
-    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "exec": { "command": ["sleep", "2"] } } });
+    // And it is what shows whether somebody goes on sending after all have heard.
+    spec["terminationGracePeriodSeconds"] = json!(9);
+    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "exec": { "command": ["sleep", "6"] } } });
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "rolled", "namespace": NAMESPACE },
         "spec": {
@@ -49,7 +51,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     wait_for_pods(cluster)?;
     let vip = socket(&cluster_ips(cluster, "rolled")?.remove(0), 80);
     let node = socket("172.31.0.11", NODE_PORT);
-    let seconds = f64::from(times) * 4.0 + 12.0;
+    let seconds = f64::from(times) * 8.0 + 12.0;
     let load = |mut command: std::process::Command| -> Result<Child> {
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
     };
@@ -72,21 +74,82 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     ];
     let start = Instant::now();
     let mut done = 0;
+    // When all agents had said that a backend is none any more, µs since 1970; and how many still answered then.
+    let (mut acknowledged, mut alive) = (BTreeMap::new(), 0);
     while done < times && start.elapsed().as_secs_f64() < seconds - 10.0 {
+        let old = backends(cluster)?;
         cluster.kubectl(&["rollout", "restart", "-n", NAMESPACE, "deployment/rolled"])?;
         rolled(cluster)?;
+        let at = acknowledgement(cluster, &old)?;
+        for (name, address) in old {
+            let direct = socket(&address, 80);
+            let ask =
+                cluster.command(&["exec", "n1", &tool, "connect", &direct, "--timeout", "300"]).output()?;
+            alive += usize::from(ask.status.success());
+            acknowledged.insert(name, at);
+        }
         done += 1;
     }
     report.check("rolled", "times", &times.to_string(), &done.to_string());
     report.show(&format!("{done} times in {:.0} s", start.elapsed().as_secs_f64()));
     for (who, child) in clients {
-        let (attempts, ok) = outcomes(&account(child)?);
+        let account = account(child)?;
+        let (attempts, ok) = outcomes(&account);
+        let late = |(name, at): &(&String, &u64)| account["servers"][name.as_str()].as_u64() > Some(**at);
+        let late = acknowledged.iter().filter(late).count();
+        report.check(
+            "removed backends",
+            &format!("{who}, met after the agents let them go"),
+            "0",
+            &late.to_string(),
+        );
         let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
         report.check("new connections", &format!("{who}, failed of {attempts}"), "0", &failed);
     }
+    let is_shown = if alive > 0 { "yes" } else { "no" };
+    let detail = format!("{alive} of {} would have answered then", acknowledged.len());
+    report.check("removed backends", &detail, "yes", is_shown);
     cluster.kubectl(&["delete", "-n", NAMESPACE, "deployment/rolled", "service/rolled", "--wait=false"])?;
     report.flush();
     Ok(())
+}
+
+/// Names and addresses of the backends that are not on their way out.
+fn backends(cluster: &Cluster) -> Result<BTreeMap<String, String>> {
+    let args = ["get", "pods", "-n", NAMESPACE, "-l", "app=rolled", "-o", "json"];
+    let pods: Value = serde_json::from_str(&cluster.kubectl(&args)?).context("reading the backends")?;
+    let pods = pods["items"].as_array().into_iter().flatten();
+    let staying = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Ok(staying
+        .filter_map(|pod| Some((text(&pod["metadata"]["name"])?, text(&pod["status"]["podIP"])?)))
+        .collect())
+}
+
+/// Waits until no agent leads anybody new to these backends, and says when that was, µs since 1970.
+fn acknowledgement(cluster: &Cluster, gone: &BTreeMap<String, String>) -> Result<u64> {
+    let start = Instant::now();
+    for node in ["n1", "n2"] {
+        loop {
+            let list = cluster.agent(node, &["cilium-dbg", "service", "list", "-o", "json"])?;
+            let list: Value = serde_json::from_str(&list).context("reading the services of an agent")?;
+            if !gone.values().any(|address| is_active(&list, address)) {
+                break;
+            }
+            if start.elapsed() > Duration::from_secs(5) {
+                bail!("the agent of {node} still leads to backends that were replaced");
+            }
+        }
+    }
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?)
+}
+
+fn is_active(list: &Value, address: &str) -> bool {
+    let services = list.as_array().into_iter().flatten();
+    let backends = services
+        .filter_map(|service| service["status"]["realized"]["backend-addresses"].as_array())
+        .flatten();
+    backends.into_iter().any(|backend| backend["ip"] == address && backend["state"] == "active")
 }
 
 fn rolled(cluster: &Cluster) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Services of the node, equal in both worlds.
 
 use abi::service::{
-    CLUSTER_IP, DSR, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, MAGLEV_SIZE, MEMBER_ACTIVE, NODE_PORT,
-    SOURCE_RANGES, SOURCE_RANGES_DENY, WILDCARD_V4, WILDCARD_V6,
+    CLUSTER_IP, DSR, EXTERNAL_DROP, INTERNAL_DROP, LOAD_BALANCER, LOCAL_REDIRECT, MAGLEV_SIZE, MEMBER_ACTIVE,
+    MEMBER_SPARED, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY, SPARES, WILDCARD_V4, WILDCARD_V6,
 };
 use abi::{Backend, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey};
 use anyhow::Result;
@@ -49,7 +49,7 @@ impl Pair {
                 let range = Range { start, count, maglev };
                 let affinity = if random.one_in(3) { 100_000 } else { 0 };
                 for (addr, port, kind) in [
-                    (addr(vip), 80, CLUSTER_IP),
+                    (addr(vip), 80, random.pick(&[CLUSTER_IP, CLUSTER_IP, LOCAL_REDIRECT])),
                     (addr(vip), 443, LOAD_BALANCER),
                     (any, NODE_PORT_NUMBER, NODE_PORT),
                 ] {
@@ -62,10 +62,12 @@ impl Pair {
                             EXTERNAL_DROP,
                             DSR,
                             DSR,
+                            SPARES,
                         ]);
                     let row = Frontend { service, flags, external: range, internal: range, affinity };
                     self.frontend(FrontendKey { addr, port: u16::to_be(port), protocol, _pad: 0 }, row)?;
                 }
+                self.spare(addr(random.pick(pool)), service, protocol)?;
                 let key = SourceRangeKey { len: 32 + 120, service, addr: addr("172.31.0.0") };
                 self.object.maps.source_ranges.insert(&key, &1)?;
                 self.node.source_ranges.push(key);
@@ -98,6 +100,13 @@ impl Pair {
             self.object.maps.members.insert(&key, &MEMBER_ACTIVE)?;
             self.node.members.insert(key, MEMBER_ACTIVE);
         }
+        Ok(())
+    }
+
+    fn spare(&mut self, client: abi::Addr, service: u32, protocol: u8) -> Result<()> {
+        let key = MemberKey { addr: client, service, port: 0, protocol, _pad: 0 };
+        self.object.maps.members.insert(&key, &MEMBER_SPARED)?;
+        self.node.members.insert(key, MEMBER_SPARED);
         Ok(())
     }
 
