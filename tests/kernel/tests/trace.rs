@@ -5,13 +5,9 @@ use std::net::IpAddr;
 
 use axoneme_kernel_tests::{pair::ETH0, pair::Pair, place::Place, random::Random};
 use datapath::Action;
+use mirror::{Flows, dump};
 use sim::{Outcome, Program, Sent};
 use trace::{Question, Surroundings, prepare};
-
-#[path = "../../../bin/agent/src/api_server/trace/dump.rs"]
-mod dump;
-
-use dump::{Flows, dump};
 
 const V4: &[&str] = &[
     "10.244.1.10",

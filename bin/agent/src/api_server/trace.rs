@@ -1,8 +1,6 @@
 //! What would become of a packet: the datapath's own code over a copy of the live maps. The owner is only asked who is
 //! who; the maps are read beside it, and none is written.
 
-mod dump;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,13 +12,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use loader::Object;
+use mirror::{Flows, dump};
 use netlink::Netlink;
 use trace::{Node, Question, RouteEntry, Surroundings, TraceError};
 use types::Labels;
 
 use super::{Answer, Context, Refused, bpf, texts};
 use crate::owner::Owner;
-use dump::{Flows, dump};
 
 /// Prefix length of a single address in the 128-bit space.
 const WHOLE: u32 = 128;

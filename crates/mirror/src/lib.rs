@@ -1,15 +1,16 @@
-//! From the pinned maps to a node in memory.
+//! The pinned maps, copied into a node in memory: what a trace of the live datapath runs on. No live map is ever written.
+#![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap};
 
 use abi::tables::POLICY_STATIC_BITS;
 use abi::{Backend, Frontend, NodeConfig};
 use loader::{MapError, Maps};
-use trace::{Node, PolicyTable};
+use sim::{Node, PolicyTable};
 
 /// Whether connections come along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flows {
+pub enum Flows {
     /// No: every packet opens a new one.
     Without,
     /// All that are tracked, with their translations.
@@ -27,7 +28,7 @@ const TRIES: usize = 3;
 ///
 /// # Errors
 /// A map cannot be read.
-pub(super) fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
+pub fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
     let mut node = copy(maps, config, flows)?;
     for _ in 1..TRIES {
         if maps.epoch.get()? == node.epoch {
