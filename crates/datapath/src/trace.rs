@@ -56,8 +56,16 @@ pub fn dropped<E: Env>(env: &mut E, work: &mut Work, reason: DropReason, egress:
     if env.monitor() == 0 || (chatter && matches!(reason, DropReason::ForbiddenIcmp6)) {
         return;
     }
+    let decision = &work.decision;
+    // The side that denied was asked last, whichever program it was.
+    let (cookie, egress) = match (reason, decision.egress != 0) {
+        (DropReason::PolicyDenied | DropReason::PolicyDeny, true) => (decision.cookie[1], true),
+        (DropReason::PolicyDenied | DropReason::PolicyDeny, false) => (decision.cookie[0], false),
+        _ => (0, egress),
+    };
     start(work, EventKind::Drop);
     work.event.code = reason as u8;
+    work.event.cookie = cookie;
     if egress {
         work.event.flags |= EGRESS;
     }

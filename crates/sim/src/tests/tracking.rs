@@ -33,7 +33,13 @@ fn policy_lets_the_allowed_through_and_names_what_denied_the_rest() {
     let verdict = node.events.iter().find(|(event, _)| event.kind == 5).expect("a verdict event").0;
     assert_eq!((verdict.code, verdict.cookie, verdict.policy_endpoint), (133, 42, 102));
     assert_eq!((verdict.source_identity, verdict.destination_identity), (ID_A, ID_B));
-    assert!(node.events.iter().any(|(event, _)| event.kind == 1 && event.code == 133));
+    let drop = node.events.iter().find(|(event, _)| event.kind == 1).expect("a drop event").0;
+    let egress = drop.flags & abi::event::EGRESS != 0;
+    assert_eq!(
+        (drop.code, drop.cookie, egress),
+        (133, 42, false),
+        "the receiver's policy, in the sender's program"
+    );
     assert_eq!(node.counted(133), 1);
     assert_eq!(node.half_open.len(), 0, "a denied flow leaves no entry");
 }
