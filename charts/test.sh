@@ -105,6 +105,16 @@ good hubble-certmanager 'kind: Certificate' 'name: issuer' 'secretName: hubble-s
 good hubble-plain 'hubble-disable-tls: "true"' 'port: 80' '!hubble-tls' '!hubble-server-certs' -- --set hubble.tls.enabled=false
 good hubble-local '!hubble-listen-address' '!hubble-peer' '!hubble-server-certs' -- --set hubble.listenAddress=
 good hubble-off 'enable-hubble: "false"' '!hubble-peer' '!hubble-server-certs' '!HUBBLE_SERVER' -- --set hubble.enabled=false
+good hubble-metrics 'name: hubble-metrics' 'hubble-metrics-server: :9965' 'clusterIP: None' 'prometheus.io/port: "9965"' \
+  'hubble-metrics: dns:query;ignoreAAAA drop:sourceContext=pod' 'enable-hubble-open-metrics: "true"' -- \
+  --set 'hubble.metrics.enabled={dns:query;ignoreAAAA,drop:sourceContext=pod},hubble.metrics.enableOpenMetrics=true'
+good hubble-export 'hubble-export-file-path: /var/run/cilium/hubble/events.log' 'hubble-export-fieldmask: time source.pod_name' \
+  'hubble-export-allowlist: '"'"'{"verdict":["DROPPED"]}'"'" -- \
+  --set hubble.export.static.enabled=true,'hubble.export.static.fieldMask={time,source.pod_name}' \
+  --set-json 'hubble.export.static.allowList=["{\"verdict\":[\"DROPPED\"]}"]'
+good hubble-flowlogs 'name: cilium-flowlog-config' 'hubble-flowlogs-config-path: /flowlog-config/flowlogs.yaml' 'flowLogs:' \
+  'filePath: /x.log' 'mountPath: /flowlog-config' -- \
+  --set hubble.export.dynamic.enabled=true,'hubble.export.dynamic.config.content[0].name=x,hubble.export.dynamic.config.content[0].filePath=/x.log'
 good relay 'name: hubble-relay' 'name: hubble-relay-config' 'image: "axoneme/hubble-relay:0.1.0"' 'secretName: x' 'port: 4222' \
   'peer-service: "hubble-peer.kube-system.svc.cluster.local.:443"' 'disable-server-tls: true' 'name: hubble-relay-client-certs' \
   'automountServiceAccountToken: false' '!disable-client-tls' '!hubble-relay-server-certs' -- \
@@ -171,6 +181,8 @@ bad hubble-issuer 'needs hubble.tls.auto.certManagerIssuerRef' -- --set hubble.t
 bad hubble-no-certs 'hubble.tls.auto.enabled=false needs hubble.tls.server.existingSecret' -- --set hubble.tls.auto.enabled=false
 bad relay-no-certs 'needs hubble.relay.tls.client.existingSecret' -- --set hubble.relay.enabled=true,hubble.tls.auto.enabled=false,hubble.tls.server.existingSecret=x
 bad relay-no-server-certs 'needs hubble.relay.tls.server.existingSecret' -- --set hubble.relay.enabled=true,hubble.tls.enabled=false,hubble.relay.tls.server.enabled=true
+bad hubble-metrics 'hubble/metrics/enabled' -- --set hubble.metrics.enabled=drop
+bad hubble-flowlog 'filePath' -- --set hubble.export.dynamic.enabled=true,'hubble.export.dynamic.config.content[0].name=x'
 bad relay-buffer 'sortBufferLenMax' -- --set hubble.relay.sortBufferLenMax=0
 bad unknown-key "additional properties 'ipv5' not allowed" -- --set ipv5.enabled=true
 bad unknown-nested-key "additional properties 'tproxy' not allowed" -- --set bpf.tproxy=true
@@ -193,7 +205,9 @@ schema=$(sed -n 's/^    "\([A-Za-z0-9]*\)": true,\{0,1\}$/\1/p' values.schema.js
 if [ "$named" = "$schema" ]; then ok; else diff <(echo "$named") <(echo "$schema") >"$out"; fail "schema and files/not-in-this-version.yaml differ"; fi
 
 # Every key of the ConfigMap is read by the agent or by the operator, but for those that tools read or that state a fact.
-render -f profiles/native.yaml -f profiles/dual-stack.yaml --set MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
+render -f profiles/native.yaml -f profiles/dual-stack.yaml --set 'hubble.metrics.enabled={tcp},hubble.export.dynamic.enabled=true' \
+  --set hubble.export.static.enabled=true,'hubble.export.static.fieldMask={time},hubble.export.static.allowList={x},hubble.export.static.denyList={x}' \
+  --set MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
   --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true \
   --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16}'

@@ -95,6 +95,23 @@ pub(crate) struct Hubble {
     pub tls: Option<HubbleTls>,
     /// Flows kept.
     pub capacity: usize,
+    /// Metrics made of flows.
+    pub metrics: Option<HubbleMetrics>,
+    /// A file that flows go to.
+    pub export: Option<observer::Export>,
+    /// File that lists more of those, and may change.
+    pub exports: Option<PathBuf>,
+}
+
+/// Metrics made of flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubbleMetrics {
+    /// What is counted, as the option says it.
+    pub list: Vec<String>,
+    /// Where it is served.
+    pub listen: SocketAddr,
+    /// Also as OpenMetrics, which has exemplars.
+    pub open_metrics: bool,
 }
 
 /// Certificates of the Hubble server.
@@ -401,7 +418,30 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
         tls: if listen.is_some() { hubble_tls(options)? } else { None },
         listen,
         capacity: value(options, "hubble-event-buffer-capacity")?,
+        metrics: hubble_metrics(options)?,
+        export: hubble_export(options)?,
+        exports: text(options, "hubble-flowlogs-config-path").map(PathBuf::from),
     }))
+}
+
+fn hubble_export(options: &Options) -> Result<Option<observer::Export>> {
+    let Some(path) = text(options, "hubble-export-file-path") else { return Ok(None) };
+    let filters =
+        |name: &str| crate::exports::filters(options.get(name)).with_context(|| format!("option --{name}"));
+    let allow = filters("hubble-export-allowlist")?;
+    let deny = filters("hubble-export-denylist")?;
+    let mask = list(options.get("hubble-export-fieldmask"));
+    let megabytes: u64 = value(options, "hubble-export-file-max-size-mb")?;
+    let backups = value(options, "hubble-export-file-max-backups")?;
+    let export = crate::exports::export(path.into(), allow, deny, mask, megabytes, backups, None);
+    export.map(Some).context("options --hubble-export-*")
+}
+
+fn hubble_metrics(options: &Options) -> Result<Option<HubbleMetrics>> {
+    let Some(listen) = address(options, "hubble-metrics-server")? else { return Ok(None) };
+    let list: Vec<String> = options.get("hubble-metrics").split_whitespace().map(str::to_owned).collect();
+    flow_metrics::Metrics::parse(list.iter().map(String::as_str)).context("option --hubble-metrics")?;
+    Ok(Some(HubbleMetrics { list, listen, open_metrics: flag(options, "enable-hubble-open-metrics")? }))
 }
 
 /// Flows tell much about a cluster: in plain text only where somebody asked for that.

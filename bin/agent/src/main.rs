@@ -6,6 +6,7 @@ mod clock;
 mod config;
 mod convert;
 mod devices;
+mod exports;
 mod health;
 mod ip_masq;
 mod kernel;

@@ -3,6 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod garbage;
 pub(crate) mod hubble;
+pub(crate) mod hubble_metrics;
 pub(crate) mod links;
 pub(crate) mod watches;
 pub(crate) mod writers;

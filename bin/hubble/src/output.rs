@@ -5,6 +5,7 @@ use crate::table;
 use anyhow::Context;
 use flow::format::{self, Options, TimeFormat, clean};
 use flow::{Flow, LostEvents};
+use hubble_pb::Line;
 use hubble_pb::observer::GetFlowsResponse;
 use hubble_pb::observer::get_flows_response::ResponseTypes;
 use hubble_pb::relay::{NodeState, NodeStatusEvent};
@@ -58,7 +59,7 @@ impl Printer {
     ) -> anyhow::Result<()> {
         let is_news = matches!(response.response_types, Some(ResponseTypes::NodeStatus(_)));
         if matches!(self.output, Output::Json | Output::Jsonpb) && !is_news {
-            return Ok(writeln!(out, "{}", serde_json::to_string(&response)?)?);
+            return Ok(writeln!(out, "{}", serde_json::to_string(&Line(&response))?)?);
         }
         let time = response.time.map_or(0, |time| time.unix_nanos());
         match response.response_types {
@@ -122,7 +123,7 @@ impl Printer {
             return Ok(());
         }
         if matches!(self.output, Output::Json | Output::Jsonpb) {
-            return Ok(writeln!(err, "{}", serde_json::to_string(response)?)?);
+            return Ok(writeln!(err, "{}", serde_json::to_string(&Line(response))?)?);
         }
         let (number, names) = (event.node_names.len(), clip(&event.node_names));
         let text = match state {

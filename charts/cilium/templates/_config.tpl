@@ -88,6 +88,30 @@ hubble-tls-key-file: /var/lib/cilium/tls/hubble/server.key
 hubble-tls-client-ca-files: /var/lib/cilium/tls/hubble/client-ca.crt
 {{- end }}
 {{- end }}
+{{- with $v.hubble.metrics.enabled }}
+hubble-metrics-server: {{ printf ":%d" (int $v.hubble.metrics.port) | quote }}
+hubble-metrics: {{ join " " . | quote }}
+enable-hubble-open-metrics: {{ $v.hubble.metrics.enableOpenMetrics | quote }}
+{{- end }}
+{{- with $v.hubble.export.static }}
+{{- if .enabled }}
+hubble-export-file-path: {{ .filePath | quote }}
+hubble-export-file-max-size-mb: {{ int .fileMaxSizeMb | quote }}
+hubble-export-file-max-backups: {{ int .fileMaxBackups | quote }}
+{{- with .fieldMask }}
+hubble-export-fieldmask: {{ join " " . | quote }}
+{{- end }}
+{{- with .allowList }}
+hubble-export-allowlist: {{ join "," . | quote }}
+{{- end }}
+{{- with .denyList }}
+hubble-export-denylist: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if $v.hubble.export.dynamic.enabled }}
+hubble-flowlogs-config-path: /flowlog-config/flowlogs.yaml
+{{- end }}
 {{- end }}
 
 operator-api-serve-addr: {{ $v.ipv4.enabled | ternary "127.0.0.1:9234" "[::1]:9234" | quote }}

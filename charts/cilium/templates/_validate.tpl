@@ -45,7 +45,7 @@ Every text names the value, the reason and the cure.
     {{- include "cilium.validate.off" (list $key (index $.Values $key) $text) -}}
   {{- end -}}
 {{- end -}}
-{{- range $key := list "ui" "metrics" "export" "redact" -}}
+{{- range $key := list "ui" "redact" -}}
   {{- if hasKey $.Values.hubble $key -}}
     {{- include "cilium.validate.off" (list (printf "hubble.%s" $key) (index $.Values.hubble $key) "Flows are served on hubble.socketPath and hubble.listenAddress without it.") -}}
   {{- end -}}

@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod line;
 mod mask;
 pub mod wkt;
 
 pub use convert::{FilterError, FlowError, filters};
+pub use line::Line;
 pub use mask::{Mask, MaskError};
 
 /// Flows.

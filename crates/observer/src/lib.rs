@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod events;
+mod export;
 mod follow;
 mod peers;
 mod query;
@@ -15,6 +16,7 @@ mod serve;
 mod service;
 mod store;
 
+pub use export::Export;
 pub use grpc::ServeError;
 pub use peers::Peer;
 

@@ -70,6 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
     key("enable-hubble", "true", "serve flows"),
+    key("enable-hubble-open-metrics", "false", "serve hubble-metrics also as OpenMetrics, with exemplars"),
     key(
         "enable-ip-masq-agent",
         "false",
@@ -94,7 +95,28 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("hubble-disable-tls", "false", "serve the Hubble API on hubble-listen-address in plain text"),
     key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
+    key(
+        "hubble-export-allowlist",
+        "",
+        "flows that hubble-export-file-path gets: FlowFilters as JSON, one after the other; empty: all",
+    ),
+    key("hubble-export-denylist", "", "flows that it does not get, written likewise"),
+    key(
+        "hubble-export-fieldmask",
+        "",
+        "fields of flows that it gets, such as time source.pod_name; empty: all",
+    ),
+    key("hubble-export-file-max-backups", "5", "full files of hubble-export-file-path that are kept"),
+    key("hubble-export-file-max-size-mb", "10", "size at which hubble-export-file-path is full"),
+    key("hubble-export-file-path", "", "file that flows go to as JSON, or stdout; empty: none"),
+    key("hubble-flowlogs-config-path", "", "file that lists more exports, YAML; read again when it changes"),
     key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
+    key(
+        "hubble-metrics",
+        "",
+        "metrics made of flows, separated by spaces, such as drop:sourceContext=pod;destinationContext=pod tcp",
+    ),
+    key("hubble-metrics-server", "", "TCP address of hubble-metrics, e.g. :9965; empty: none"),
     key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
     key("hubble-tls-cert-file", "", "certificate of the Hubble API in PEM; read again when it changes"),
     key(

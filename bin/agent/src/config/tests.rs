@@ -69,6 +69,7 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
             vec![("hubble-listen-address", ":4244"), ("hubble-tls-cert-file", "/c")],
             "needs --hubble-tls-key-file",
         ),
+        (vec![("hubble-metrics-server", ":9965"), ("hubble-metrics", "tcp drops")], "\"drops\" is unknown"),
         (vec![("k8s-node-name", "")], "K8S_NODE_NAME"),
     ] {
         let text = refusal(&pairs);

@@ -13,9 +13,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Hubble, HubbleTls};
+use crate::exports;
 use crate::names::Fixed;
 use crate::owner::Handle;
 use crate::tasks::events::Sink;
+use crate::tasks::hubble_metrics;
 
 /// How often the list of the other servers is brought up to date.
 const PEERS_INTERVAL: Duration = Duration::from_secs(5);
@@ -71,7 +73,22 @@ pub(crate) async fn start(
         }
         futures.push(Box::pin(keep_peers(observer.clone(), handle.clone(), address, hubble.tls.is_some())));
     }
+    if hubble.export.is_some() || hubble.exports.is_some() {
+        let exporting = exports::run(observer.clone(), hubble.export.clone(), hubble.exports.clone());
+        futures.push(Box::pin(exporting));
+    }
+    let counters = match &hubble.metrics {
+        None => None,
+        Some(wanted) => {
+            let (counters, serving) = hubble_metrics::start(wanted).await?;
+            futures.push(Box::pin(serving));
+            Some(counters)
+        }
+    };
     let sink = Box::new(move |flows: Vec<flow::Flow>, lost: u64| {
+        if let Some(counters) = &counters {
+            counters.count(&flows, lost);
+        }
         observer.lost(LostSource::KernelRing, lost, None);
         observer.extend(flows);
     });

@@ -100,6 +100,12 @@
       - key: config
         path: ip-masq-agent
 {{- end }}
+{{- if and $v.hubble.enabled $v.hubble.export.dynamic.enabled }}
+- name: hubble-flowlog-config
+  configMap:
+    name: {{ $v.hubble.export.dynamic.config.configMapName }}
+    optional: true
+{{- end }}
 {{- if include "hubble.tls" . }}
 - name: hubble-tls
   projected:
