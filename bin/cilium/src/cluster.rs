@@ -81,5 +81,8 @@ async fn of_cluster(args: &KnownArgs) -> Result<Known> {
         _ => EnforcementMode::Default,
     };
     let name = setting("cluster-name").unwrap_or("default").to_owned();
-    Ok(Known { inventory: Inventory::read(&documents, &name, "default"), mode, name })
+    let inventory = Inventory::read(&documents, &name, "default");
+    let inventory =
+        if setting("policy-audit-mode") == Some("true") { inventory.under_audit() } else { inventory };
+    Ok(Known { inventory, mode, name })
 }

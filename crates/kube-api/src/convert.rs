@@ -64,7 +64,7 @@ impl ToRules for CiliumNetworkPolicy {
     fn closing(&self) -> Vec<Rule> {
         match self.origin().namespace {
             nowhere if nowhere.is_empty() => Vec::new(),
-            namespace => cilium::closing(self, &cilium::Scope::Namespace(&namespace)),
+            namespace => dry(self, cilium::closing(self, &cilium::Scope::Namespace(&namespace))),
         }
     }
 }
@@ -81,7 +81,7 @@ impl ToRules for CiliumClusterwideNetworkPolicy {
     }
 
     fn closing(&self) -> Vec<Rule> {
-        cilium::closing(self, &cilium::Scope::Cluster)
+        dry(self, cilium::closing(self, &cilium::Scope::Cluster))
     }
 }
 
@@ -107,7 +107,7 @@ impl ToRules for NetworkPolicy {
     fn closing(&self) -> Vec<Rule> {
         match self.origin().namespace {
             nowhere if nowhere.is_empty() => Vec::new(),
-            namespace => kubernetes::closing(self, &namespace),
+            namespace => dry(self, kubernetes::closing(self, &namespace)),
         }
     }
 }
@@ -129,6 +129,13 @@ fn audited<K: Resource>(object: &K, mut rules: Vec<Rule>) -> Result<Vec<Rule>, p
         .map_err(|error| path.key(AUDIT_MODE).refuse(error.into()))?;
     rules.iter_mut().for_each(|rule| rule.audit = audit);
     Ok(rules)
+}
+
+/// The same for rules that close in place of those that cannot be applied: what is under audit drops nothing.
+fn dry<K: Resource>(object: &K, mut rules: Vec<Rule>) -> Vec<Rule> {
+    let audit = audit_asked(object.meta().annotations.as_ref()).unwrap_or_default();
+    rules.iter_mut().for_each(|rule| rule.audit = audit);
+    rules
 }
 
 /// One direction of one policy: its subjects, its rules, and whether what they leave open is denied.

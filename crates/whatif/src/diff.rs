@@ -99,34 +99,43 @@ pub fn diff(before: &Inventory, after: &Inventory, mode: EnforcementMode, cluste
     told
 }
 
-/// What people call an identity.
-fn peer_names(inventory: &Inventory, world: &World) -> BTreeMap<NumericIdentity, BTreeSet<String>> {
-    let mut workloads: BTreeMap<&types::Labels, BTreeSet<String>> = BTreeMap::new();
+/// Who can be at the other end: an identity, and the block around the address (unknown where there is none).
+type Peer = (NumericIdentity, NumericIdentity);
+
+/// What people call them.
+type Peers = BTreeMap<Peer, BTreeSet<String>>;
+
+fn peer_names(inventory: &Inventory, world: &World) -> Peers {
+    let mut peers = Peers::new();
+    let numbers: BTreeMap<types::Labels, NumericIdentity> =
+        world.everyone().map(|(id, labels)| (labels, id)).collect();
+    let mut named = BTreeSet::new();
     for pod in &inventory.pods {
-        workloads.entry(&pod.info.labels).or_default().insert(pod.workload.to_string());
+        let Some(id) = numbers.get(&pod.info.labels) else { continue };
+        named.insert(*id);
+        let blocks: BTreeSet<NumericIdentity> = pod.addresses.iter().map(|ip| world.block(*ip)).collect();
+        for block in if blocks.is_empty() { [NumericIdentity::UNKNOWN].into() } else { blocks } {
+            peers.entry((*id, block)).or_default().insert(pod.workload.to_string());
+        }
     }
-    let name = |id: NumericIdentity, labels: &types::Labels| match (id.reserved(), workloads.get(labels)) {
-        (Some(reserved), _) => [reserved.name.to_owned()].into(),
-        (None, Some(names)) => names.clone(),
-        (None, None) => match labels.prefixes().max_by_key(types::IpNet::prefix_len) {
-            Some(net) => [net.to_string()].into(),
-            None => [labels.to_string()].into(),
-        },
-    };
-    world.everyone().map(|(id, labels)| (id, name(id, &labels))).collect()
+    for (id, labels) in world.everyone().filter(|(id, _)| !named.contains(id)) {
+        let name = match (id.reserved(), labels.prefixes().max_by_key(types::IpNet::prefix_len)) {
+            (Some(reserved), _) => reserved.name.to_owned(),
+            (None, Some(net)) => net.to_string(),
+            (None, None) => labels.to_string(),
+        };
+        peers.insert((id, NumericIdentity::UNKNOWN), [name].into());
+    }
+    peers
 }
 
-fn changes_of(
-    [before, after]: &mut [Rulebook; 2],
-    info: &SubjectInfo,
-    peers: &BTreeMap<NumericIdentity, BTreeSet<String>>,
-) -> Vec<Change> {
+fn changes_of([before, after]: &mut [Rulebook; 2], info: &SubjectInfo, peers: &Peers) -> Vec<Change> {
     let tables = [before.table(info), after.table(info)];
     if tables[0] == tables[1] {
         return Vec::new();
     }
     type What = (&'static str, Verdict, Verdict, Vec<String>, Vec<String>);
-    let mut changes: BTreeMap<What, BTreeSet<NumericIdentity>> = BTreeMap::new();
+    let mut changes: BTreeMap<What, BTreeSet<Peer>> = BTreeMap::new();
     for direction in Direction::BOTH {
         for peer in peers.keys() {
             let mut by_change: BTreeMap<(Verdict, Verdict), Vec<Region>> = BTreeMap::new();
@@ -135,10 +144,8 @@ fn changes_of(
             }
             for ((was, will), regions) in by_change {
                 let example = &regions[0];
-                // Whoever has an address is told of under the prefix around it.
-                let block = NumericIdentity::UNKNOWN;
                 let (protocol, port) = (example.protocol, example.first);
-                let packet = Packet { direction, peer: *peer, block, protocol, port };
+                let packet = Packet { direction, peer: peer.0, block: peer.1, protocol, port };
                 let because = after.because(info, &packet);
                 let ports = regions::words(&regions);
                 changes.entry((name(direction), was, will, ports, because)).or_default().insert(*peer);
@@ -146,7 +153,7 @@ fn changes_of(
         }
     }
     let all = peers.len();
-    let told = |((direction, before, after, ports, because), ids): (What, BTreeSet<NumericIdentity>)| {
+    let told = |((direction, before, after, ports, because), ids): (What, BTreeSet<Peer>)| {
         let peers = if ids.len() == all { vec!["everyone".to_owned()] } else { named(&ids, peers) };
         Change { direction, before, after, ports, peers, because }
     };
@@ -156,10 +163,7 @@ fn changes_of(
     changes
 }
 
-fn named(
-    ids: &BTreeSet<NumericIdentity>,
-    names: &BTreeMap<NumericIdentity, BTreeSet<String>>,
-) -> Vec<String> {
+fn named(ids: &BTreeSet<Peer>, names: &Peers) -> Vec<String> {
     let mut all: BTreeSet<String> = ids.iter().filter_map(|id| names.get(id)).flatten().cloned().collect();
     if ["world-ipv4", "world-ipv6"].iter().all(|family| all.contains(*family)) {
         all.retain(|name| !name.starts_with("world-"));

@@ -8,6 +8,7 @@ use policy::{Rule, SubjectInfo};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use types::{LabelFilter, PolicyOrigin};
 
 /// Pods, namespaces and policies.
@@ -21,6 +22,8 @@ pub struct Inventory {
     pub policies: BTreeMap<PolicyOrigin, Vec<Rule>>,
     /// What could not be used.
     pub problems: Vec<Problem>,
+    /// Pods by namespace and name.
+    by_name: BTreeMap<(String, String), usize>,
 }
 
 /// A pod.
@@ -30,16 +33,18 @@ pub struct KnownPod {
     pub name: String,
     /// What runs it.
     pub workload: Workload,
+    /// Its addresses, as far as they are known.
+    pub addresses: Vec<IpAddr>,
     /// Identity labels, named ports, and whether its namespace is under audit.
     pub info: SubjectInfo,
 }
 
-/// An object that does not count.
+/// An object that does not count, or not as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// Which one.
     pub object: String,
-    /// Why.
+    /// What becomes of it, and why.
     pub why: String,
 }
 
@@ -82,7 +87,7 @@ impl Inventory {
         let audit = audit_asked(namespace.metadata.annotations.as_ref()).unwrap_or_else(|error| {
             self.problems.push(Problem {
                 object: format!("Namespace {name}"),
-                why: format!("metadata.annotations.{}: {error}; policy is enforced", kube_api::AUDIT_MODE),
+                why: format!("is not audited: metadata.annotations.{}: {error}", kube_api::AUDIT_MODE),
             });
             false
         });
@@ -111,7 +116,11 @@ impl Inventory {
             audit: *audit,
         };
         let name = pod.metadata.name.clone().unwrap_or_default();
-        self.pods.push(KnownPod { name, workload: Workload::of(pod), info });
+        let workload = Workload::of(pod);
+        self.by_name.insert((workload.namespace.clone(), name.clone()), self.pods.len());
+        let ips = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref());
+        let addresses = ips.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
+        self.pods.push(KnownPod { name, workload, addresses, info });
     }
 
     fn policy(&mut self, object: &Value) {
@@ -122,11 +131,16 @@ impl Inventory {
                     self.policies.insert(policy.origin(), rules);
                 }
                 Err(error) => {
-                    let why = format!("{}: {}", error.path, error.problem);
+                    // As the agent does it: what it would have allowed is denied.
+                    let why = format!("is refused, and only closes: {}: {}", error.path, error.problem);
                     self.problems.push(Problem { object: policy.origin().to_string(), why });
+                    self.policies.insert(policy.origin(), policy.closing());
                 }
             },
-            Err(error) => self.problems.push(Problem { object: title(object), why: error.to_string() }),
+            Err(error) => {
+                let why = format!("does not count: {error}");
+                self.problems.push(Problem { object: title(object), why });
+            }
         }
     }
 
@@ -134,15 +148,24 @@ impl Inventory {
         match serde_json::from_value(object.clone()) {
             Ok(typed) => Some(typed),
             Err(error) => {
-                self.problems.push(Problem { object: title(object), why: error.to_string() });
+                let why = format!("does not count: {error}");
+                self.problems.push(Problem { object: title(object), why });
                 None
             }
         }
     }
 
-    /// Identity labels of a pod by its name.
+    /// A pod by its name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<&KnownPod> {
-        self.pods.iter().find(|pod| pod.workload.namespace == namespace && pod.name == name)
+        self.pods.get(*self.by_name.get(&(namespace.to_owned(), name.to_owned()))?)
+    }
+
+    /// The same cluster under audit as a whole (`policyAuditMode`).
+    #[must_use]
+    pub fn under_audit(mut self) -> Self {
+        self.pods.iter_mut().for_each(|pod| pod.info.audit = true);
+        self.namespaces.values_mut().for_each(|(_, audit)| *audit = true);
+        self
     }
 }
 

@@ -77,6 +77,13 @@ impl World {
         self.prefixes.iter().map(|(net, number)| (net, *number))
     }
 
+    /// The narrowest prefix around an address; unknown if rules name none.
+    pub(crate) fn block(&self, address: IpAddr) -> NumericIdentity {
+        let around = self.prefixes.iter().filter(|(net, _)| net.contains(&address));
+        let narrowest = around.max_by_key(|(net, _)| net.prefix_len());
+        narrowest.map_or(NumericIdentity::UNKNOWN, |(_, number)| *number)
+    }
+
     /// Everyone, with labels.
     pub(crate) fn everyone(&self) -> impl Iterator<Item = (NumericIdentity, Labels)> {
         let standing = STANDING.into_iter().filter_map(|id| Some((id, id.reserved()?.labels())));

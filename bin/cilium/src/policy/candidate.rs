@@ -29,10 +29,10 @@ pub(crate) fn after(args: &CandidateArgs, known: &Known) -> Result<Inventory> {
     Ok(known.inventory.with(&candidate.policies))
 }
 
-/// Says which objects of the cluster do not count, on standard error: the answer is about the others.
+/// Says which objects of the cluster do not count as they are written, on standard error: the answer is about the others.
 pub(crate) fn warn(known: &Known) {
     for problem in &known.inventory.problems {
-        let _ = writeln!(std::io::stderr(), "Warning: {} does not count: {}", problem.object, problem.why);
+        let _ = writeln!(std::io::stderr(), "Warning: {} {}", problem.object, problem.why);
     }
 }
 

@@ -22,11 +22,7 @@ pub(super) struct Region {
 }
 
 /// Where the verdicts on `peer` differ.
-pub(super) fn regions(
-    tables: &[Arc<PolicyTable>; 2],
-    direction: Direction,
-    peer: NumericIdentity,
-) -> Vec<Region> {
+pub(super) fn regions(tables: &[Arc<PolicyTable>; 2], direction: Direction, peer: Peer) -> Vec<Region> {
     let mut bounds: BTreeMap<u8, BTreeSet<u32>> = BTreeMap::new();
     for key in tables.iter().flat_map(|table| keys(table, direction, peer)) {
         if key.bits == 0 {
@@ -77,22 +73,18 @@ pub(super) fn regions(
 }
 
 /// The keys that can decide about `peer`.
-fn keys(table: &PolicyTable, direction: Direction, peer: NumericIdentity) -> impl Iterator<Item = L4Key> {
-    [NumericIdentity::UNKNOWN, peer].into_iter().flat_map(move |identity| {
-        let key = |l4| TableKey { direction, identity, block: NumericIdentity::UNKNOWN, l4 };
+fn keys(table: &PolicyTable, direction: Direction, peer: Peer) -> impl Iterator<Item = L4Key> {
+    let any = NumericIdentity::UNKNOWN;
+    let halves = BTreeSet::from([(any, any), (peer.0, any), (any, peer.1), peer]);
+    halves.into_iter().flat_map(move |(identity, block)| {
+        let key = |l4| TableKey { direction, identity, block, l4 };
         let all = key(L4Key::ANY)..=key(L4Key { protocol: u8::MAX, port: u16::MAX, bits: u8::MAX });
         table.entries.range(all).map(|(key, _)| key.l4)
     })
 }
 
-fn verdict(
-    table: &PolicyTable,
-    direction: Direction,
-    peer: NumericIdentity,
-    protocol: u8,
-    port: u16,
-) -> Verdict {
-    match table.lookup(peer, NumericIdentity::UNKNOWN, direction, protocol, port) {
+fn verdict(table: &PolicyTable, direction: Direction, peer: Peer, protocol: u8, port: u16) -> Verdict {
+    match table.lookup(peer.0, peer.1, direction, protocol, port) {
         None => Verdict::Denied,
         Some(hit) if hit.denies() => Verdict::Denied,
         Some(hit) if hit.audited() => Verdict::Audit,

@@ -94,3 +94,24 @@ fn a_new_policy_closes_a_direction_and_an_audited_one_does_not() {
         ["shop/other egress ALLOWED→AUDIT everything of everyone by NetworkPolicy shop/quiet"]
     );
 }
+
+#[test]
+fn blocks_of_addresses_are_about_pods_too() {
+    let place = "status: {podIPs: [{ip: 10.0.0.7}]}\n---\nkind: Pod\nmetadata: {name: other";
+    let before = inventory(&BEFORE.replacen("---\nkind: Pod\nmetadata: {name: other", place, 1));
+    assert_eq!(before.find("shop", "client").expect("the client").addresses.len(), 1);
+    let candidate = "\
+kind: NetworkPolicy
+metadata: {name: blocks, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{ipBlock: {cidr: 10.0.0.0/24}}]
+    ports: [{port: 22}]
+";
+    assert_eq!(
+        changes(&before, candidate),
+        ["shop/web ingress DENIED→ALLOWED 22/TCP of 10.0.0.0/24,shop/client by NetworkPolicy shop/blocks"]
+    );
+}

@@ -143,6 +143,12 @@ fn what_cannot_be_replayed_is_counted() {
             "DROPPED",
             json!({ "drop_reason": 132, "drop_reason_desc": "INVALID_SOURCE_IP" }),
         ),
+        flow(
+            ("10.0.1.2", web.clone()),
+            ("10.0.0.1", client.clone()),
+            "FORWARDED",
+            json!({ "l4": { "ICMPv4": { "type": 3, "code": 4 } } }),
+        ),
         // It was denied then; today's policies allow it.
         flow(
             ("10.0.0.1", client),
@@ -152,15 +158,29 @@ fn what_cannot_be_replayed_is_counted() {
         ),
     ];
     let replayed = told("", &flows);
-    assert_eq!((replayed.flows, replayed.connections, replayed.outdated), (4, 1, 1));
+    assert_eq!((replayed.flows, replayed.connections, replayed.outdated), (5, 1, 1));
     let reasons: Vec<(&str, u64)> =
         replayed.skipped.iter().map(|(why, flows)| (why.as_str(), *flows)).collect();
     assert_eq!(
         reasons,
         [
+            ("it is an error about another connection", 1),
             ("it stays inside of its pod", 1),
             ("it was dropped for another reason than policy", 1),
             ("no end of it is a pod", 1)
         ]
+    );
+}
+
+#[test]
+fn a_cluster_under_audit_denies_nothing() {
+    let flows =
+        [flow(("10.0.0.1", pod("client", 1001)), ("10.0.1.2", pod("web", 1002)), "FORWARDED", json!({}))];
+    let before = inventory(CLUSTER).under_audit();
+    let after = before.with(&inventory(CANDIDATE).policies);
+    let replayed = replay(&before, &after, EnforcementMode::Default, "default", &flows);
+    assert_eq!(
+        lines(&replayed),
+        ["shop/web Ingress ALLOWED→AUDIT shop/client 80/TCP x1 by CiliumNetworkPolicy shop/web"]
     );
 }
