@@ -11,6 +11,7 @@ mod report;
 mod restart;
 mod rules;
 mod services;
+mod tryout;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,12 @@ enum What {
     },
     /// Other ways to install: addresses from Kubernetes, one address family, the enforcement modes
     Modes,
+    /// A wrong policy, tried on recorded flows, audited, enforced
+    Tryout {
+        /// Also kill the agent while it audits
+        #[arg(long)]
+        restart: bool,
+    },
     /// Every type of service from every client
     Services,
     /// Replace the backends of a service again and again under load
@@ -112,6 +119,11 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             if parts.is_empty() || parts.contains(&faults::Part::Tables) {
                 faults::full_tables(report)?;
             }
+        }
+        What::Tryout { restart } => {
+            let cluster = Cluster::up("tryout", Routing::Native)?;
+            connectivity::run(&cluster, report)?;
+            tryout::run(&cluster, restart, report)?;
         }
         What::Services => {
             for routing in [Routing::Native, Routing::Tunnel] {
