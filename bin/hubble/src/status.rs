@@ -22,7 +22,7 @@ pub(crate) async fn run(options: &Status, server: &Server, out: &mut dyn Write) 
     let healthy = health.status == i32::from(ServingStatus::Serving);
     if options.output == Output::Compact {
         let text = if healthy { "Ok" } else { "Unavailable" };
-        writeln!(out, "Healthcheck (via {}): {text}", server.server)?;
+        writeln!(out, "Healthcheck (via {}): {text}", server.server.trim_start_matches("tls://"))?;
     }
     if !healthy {
         bail!("the server at {} says it is not healthy: see the log of its agent", server.server);

@@ -214,6 +214,11 @@ fn ask(
                     }
                     Err(status) => named(status),
                 })
+                // A broken stream may complain more than once; once is enough.
+                .scan(false, |broken, told| {
+                    let over = std::mem::replace(broken, told.0.is_err());
+                    std::future::ready((!over).then_some(told))
+                })
                 .left_stream(),
             Err(status) => futures::stream::iter([named(status)]).right_stream(),
         }
