@@ -47,6 +47,8 @@ good defaults 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cid
 good native 'routing-mode: native' 'auto-direct-node-routes: "true"' 'ipv4-native-routing-cidr: 10.0.0.0/8' -- -f profiles/native.yaml
 good dual-stack 'enable-ipv6: "true"' 'cluster-pool-ipv6-mask-size: "120"' 'operator-api-serve-addr: 127.0.0.1:9234' -- -f profiles/dual-stack.yaml
 good native-dual-stack 'ipv6-native-routing-cidr: fd00::/104' -- -f profiles/native.yaml -f profiles/dual-stack.yaml
+good cluster-policies 'enable-k8s-cluster-network-policy: "true"' 'resources: [clusternetworkpolicies]' 'name: clusternetworkpolicies.policy.networking.k8s.io' -- --set k8sClusterNetworkPolicy.enabled=true
+good cluster-policies-elsewhere 'resources: [clusternetworkpolicies]' '!CustomResourceDefinition' -- --set k8sClusterNetworkPolicy.enabled=true,k8sClusterNetworkPolicy.installCRD=false
 good locked-down 'enable-policy: always' -- -f profiles/locked-down.yaml
 good ipv6-only 'host: "::1"' 'operator-api-serve-addr: '"'"'[::1]:9234'"'" '!cluster-pool-ipv4' -- --set ipv4.enabled=false,ipv6.enabled=true
 good kubernetes-ipam 'ipam: kubernetes' '!cluster-pool' -- --set ipam.mode=kubernetes

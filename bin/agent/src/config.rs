@@ -169,6 +169,8 @@ pub(crate) struct Config {
     pub source_check: bool,
     /// NetworkPolicy objects count.
     pub network_policy: bool,
+    /// ClusterNetworkPolicy objects count.
+    pub cluster_network_policy: bool,
     /// CiliumEndpoint objects are written.
     pub endpoint_objects: bool,
     /// Native devices; empty = find them.
@@ -217,6 +219,7 @@ impl Config {
             audit: flag(options, "policy-audit-mode")?,
             source_check: flag(options, "enable-source-ip-verification")?,
             network_policy: flag(options, "enable-k8s-networkpolicy")?,
+            cluster_network_policy: flag(options, "enable-k8s-cluster-network-policy")?,
             endpoint_objects: !flag(options, "disable-endpoint-crd")?,
             devices: list(options.get("devices")),
             mtu: Some(value::<u32>(options, "mtu")?).filter(|mtu| *mtu != 0),

@@ -66,6 +66,7 @@ bpf-policy-map-max: {{ int64 . | quote }}
 
 enable-policy: {{ $v.policyEnforcementMode | quote }}
 policy-audit-mode: {{ $v.policyAuditMode | quote }}
+enable-k8s-cluster-network-policy: {{ $v.k8sClusterNetworkPolicy.enabled | quote }}
 enable-k8s-networkpolicy: {{ $v.k8sNetworkPolicy.enabled | quote }}
 enable-source-ip-verification: {{ $v.daemon.enableSourceIPVerification | quote }}
 

@@ -147,6 +147,11 @@ pub fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObje
     Some(object(policy, &specs))
 }
 
+/// A policy of the cluster's admins.
+pub fn cluster_policy(policy: &kube_api::ClusterNetworkPolicy) -> Option<PolicyObject> {
+    Some(object(policy, &policy.spec))
+}
+
 /// A Kubernetes policy.
 pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Option<PolicyObject> {
     Some(object(policy, &policy.spec))

@@ -236,7 +236,7 @@ impl State {
 
     /// The kinds of which no full list was taken in yet. Nothing is settled before there is none.
     pub fn missing(&self) -> Vec<Kind> {
-        let policies = [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp].into_iter();
+        let policies = [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster].into_iter();
         let synced = |kind: &PolicyKind| self.policies.get(kind).is_some_and(Store::is_synced);
         let mut missing: Vec<Kind> = policies.filter(|k| !synced(k)).map(Kind::Policy).collect();
         for (kind, synced) in [

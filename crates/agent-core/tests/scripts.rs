@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube_api::{
     CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
+    ClusterNetworkPolicy,
 };
 use policy::{Direction, EnforcementMode};
 use serde::{Deserialize, Serialize};
@@ -209,6 +210,10 @@ impl World {
                 PolicyKind::Knp,
                 Change::Reset(of("NetworkPolicy").into_iter().filter_map(knp).collect()),
             ),
+            Input::Policies(
+                PolicyKind::Cluster,
+                Change::Reset(of("ClusterNetworkPolicy").into_iter().filter_map(cluster).collect()),
+            ),
             Input::ApiServers(of("ApiServers").into_iter().flat_map(addresses).collect()),
         ];
         for input in inputs {
@@ -238,6 +243,9 @@ impl World {
             "NetworkPolicy" => {
                 Input::Policies(PolicyKind::Knp, Change::Apply(knp(object).expect("a policy")))
             }
+            "ClusterNetworkPolicy" => {
+                Input::Policies(PolicyKind::Cluster, Change::Apply(cluster(object).expect("a policy")))
+            }
             "ApiServers" => Input::ApiServers(addresses(object)),
             other => panic!("scripts know no {other}"),
         };
@@ -256,6 +264,7 @@ impl World {
             "CiliumNetworkPolicy" => Input::Policies(PolicyKind::Cnp, Change::Delete(pod())),
             "CiliumClusterwideNetworkPolicy" => Input::Policies(PolicyKind::Ccnp, Change::Delete(pod())),
             "NetworkPolicy" => Input::Policies(PolicyKind::Knp, Change::Delete(pod())),
+            "ClusterNetworkPolicy" => Input::Policies(PolicyKind::Cluster, Change::Delete(pod())),
             other => panic!("scripts know no {other}"),
         };
         self.state.apply(input, self.now);
@@ -423,6 +432,10 @@ fn ccnp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
 
 fn knp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
     kube::network_policy(&read::<NetworkPolicy>(object))
+}
+
+fn cluster(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
+    kube::cluster_policy(&read::<ClusterNetworkPolicy>(object))
 }
 
 fn addresses(object: &Value) -> Vec<IpAddr> {

@@ -9,6 +9,7 @@
 //! - NetworkPolicy differs, as its API text says: `from`, `to` and `ports` that are empty mean the same as absent.
 
 mod cilium;
+mod cluster;
 mod kubernetes;
 mod path;
 mod peers;
@@ -23,6 +24,7 @@ use types::{PolicyKind, PolicyOrigin};
 pub use path::{ConvertError, Problem};
 
 use crate::audit::{AUDIT_MODE, audit_asked};
+use crate::cluster_policy::ClusterNetworkPolicy;
 use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 
 /// Objects that hold policy.
@@ -109,6 +111,20 @@ impl ToRules for NetworkPolicy {
             nowhere if nowhere.is_empty() => Vec::new(),
             namespace => dry(self, kubernetes::closing(self, &namespace)),
         }
+    }
+}
+
+impl ToRules for ClusterNetworkPolicy {
+    fn origin(&self) -> PolicyOrigin {
+        PolicyOrigin { namespace: String::new(), ..origin(PolicyKind::Cluster, self) }
+    }
+
+    fn to_rules(&self) -> Result<Vec<Rule>, ConvertError> {
+        cluster::rules(self).map_err(|error| error.of(self.origin()))
+    }
+
+    fn closing(&self) -> Vec<Rule> {
+        cluster::closing(self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kubernetes objects that the agent and the operator live by, and what they mean.
 //!
 //! - [`policies`], [`rule`], [`ports`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy
+//! - [`cluster_policy`][]: ClusterNetworkPolicy
 //! - [`redirect`][]: CiliumLocalRedirectPolicy
 //! - [`node`], [`endpoint`], [`identity`]: CiliumNode, CiliumEndpoint, CiliumIdentity
 //! - [`crds`]: the definitions of these, as the operator registers them
@@ -13,6 +14,7 @@
 //! Everything here is pure: objects in, values out. Watching and writing them is `kube-watch`'s.
 
 mod audit;
+pub mod cluster_policy;
 pub mod convert;
 pub mod crds;
 pub mod endpoint;
@@ -32,6 +34,7 @@ mod schema;
 pub mod services;
 
 pub use audit::{AUDIT_MODE, BadAudit, audit_asked};
+pub use cluster_policy::ClusterNetworkPolicy;
 pub use convert::{ConvertError, Problem, ToRules};
 pub use crds::{SCHEMA_VERSION, SCHEMA_VERSION_LABEL, all_crds};
 pub use endpoint::CiliumEndpoint;

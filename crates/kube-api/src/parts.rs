@@ -5,6 +5,7 @@ use policy::{Direction, Rule};
 use serde_json::Value;
 use types::PolicyOrigin;
 
+use crate::cluster_policy::ClusterNetworkPolicy;
 use crate::convert::{ConvertError, ToRules};
 use crate::policies::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -18,6 +19,8 @@ pub enum AnyPolicy {
     Clusterwide(Box<CiliumClusterwideNetworkPolicy>),
     /// NetworkPolicy.
     Kubernetes(Box<NetworkPolicy>),
+    /// ClusterNetworkPolicy.
+    Cluster(Box<ClusterNetworkPolicy>),
 }
 
 /// The kinds of [`AnyPolicy`], each with its API group and version.
@@ -25,6 +28,7 @@ pub const POLICY_KINDS: &[(&str, &str)] = &[
     (CiliumNetworkPolicy::KIND, "cilium.io/v2"),
     (CiliumClusterwideNetworkPolicy::KIND, "cilium.io/v2"),
     ("NetworkPolicy", "networking.k8s.io/v1"),
+    (ClusterNetworkPolicy::KIND, "policy.networking.k8s.io/v1alpha2"),
 ];
 
 impl AnyPolicy {
@@ -40,6 +44,7 @@ impl AnyPolicy {
                 Self::Clusterwide(serde_json::from_value(object.clone())?)
             }
             "NetworkPolicy" => Self::Kubernetes(serde_json::from_value(object.clone())?),
+            ClusterNetworkPolicy::KIND => Self::Cluster(serde_json::from_value(object.clone())?),
             _ => return Ok(None),
         }))
     }
@@ -51,6 +56,7 @@ impl ToRules for AnyPolicy {
             Self::Cilium(policy) => policy.origin(),
             Self::Clusterwide(policy) => policy.origin(),
             Self::Kubernetes(policy) => policy.origin(),
+            Self::Cluster(policy) => policy.origin(),
         }
     }
 
@@ -59,6 +65,7 @@ impl ToRules for AnyPolicy {
             Self::Cilium(policy) => policy.to_rules(),
             Self::Clusterwide(policy) => policy.to_rules(),
             Self::Kubernetes(policy) => policy.to_rules(),
+            Self::Cluster(policy) => policy.to_rules(),
         }
     }
 
@@ -67,6 +74,7 @@ impl ToRules for AnyPolicy {
             Self::Cilium(policy) => policy.closing(),
             Self::Clusterwide(policy) => policy.closing(),
             Self::Kubernetes(policy) => policy.closing(),
+            Self::Cluster(policy) => policy.closing(),
         }
     }
 }

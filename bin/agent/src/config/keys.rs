@@ -80,6 +80,11 @@ pub(super) const KEYS: &[Key] = &[
     key("enable-ipv4-masquerade", "true", "pods reach the world with the node's IPv4 address"),
     key("enable-ipv6", "false", "IPv6 for pods"),
     key("enable-ipv6-masquerade", "true", "pods reach the world with the node's IPv6 address"),
+    key(
+        "enable-k8s-cluster-network-policy",
+        "false",
+        "enforce policy.networking.k8s.io ClusterNetworkPolicy",
+    ),
     key("enable-k8s-networkpolicy", "true", "enforce networking.k8s.io NetworkPolicy"),
     key(
         "enable-local-redirect-policy",

@@ -7,6 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube_api::{
     CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
+    ClusterNetworkPolicy,
 };
 use kube_watch::{Clients, WatchSpec, Watched};
 use types::PolicyKind;
@@ -74,14 +75,28 @@ impl Watches {
                 convert::policies(PolicyKind::Knp, batch, |p: &NetworkPolicy| kube::network_policy(p))
             });
         } else {
-            let queue = handle.queue();
-            let none = Message::Learned(vec![Input::Policies(PolicyKind::Knp, Change::Reset(Vec::new()))]);
-            self.futures.push(Box::pin(async move {
-                // The owner is gone only when the agent stops.
-                let _ = queue.send(none).await;
-                std::future::pending().await
-            }));
+            self.none(handle, PolicyKind::Knp);
         }
+        if config.cluster_network_policy {
+            self.add(clients, handle, WatchSpec::default(), |batch| {
+                convert::policies(PolicyKind::Cluster, batch, |p: &ClusterNetworkPolicy| {
+                    kube::cluster_policy(p)
+                })
+            });
+        } else {
+            self.none(handle, PolicyKind::Cluster);
+        }
+    }
+
+    /// There are no policies of this kind.
+    fn none(&mut self, handle: &Handle, kind: PolicyKind) {
+        let queue = handle.queue();
+        let none = Message::Learned(vec![Input::Policies(kind, Change::Reset(Vec::new()))]);
+        self.futures.push(Box::pin(async move {
+            // The owner is gone only when the agent stops.
+            let _ = queue.send(none).await;
+            std::future::pending().await
+        }));
     }
 
     fn add<K>(

@@ -189,6 +189,36 @@ pub enum Problem {
         /// IPv4 or IPv6.
         family: &'static str,
     },
+    /// A tier that is none.
+    #[error("{text:?} is no tier: use Admin or Baseline")]
+    Tier {
+        /// What was given.
+        text: String,
+    },
+    /// A priority out of range.
+    #[error("{number} is no priority: give a number from 0 (asked first) to 1000")]
+    Priority {
+        /// What was given.
+        number: i64,
+    },
+    /// An action that is none.
+    #[error("{text:?} is no action: use Accept, Deny or Pass")]
+    Action {
+        /// What was given.
+        text: String,
+    },
+    /// A subject that is not named in exactly one way.
+    #[error("name the subject in exactly one way: namespaces or pods")]
+    ClusterSubject,
+    /// A rule without peers.
+    #[error("the rule has no peer: give at least one")]
+    NoPeer,
+    /// A peer that is not named in exactly one way.
+    #[error("name the peer in exactly one way: namespaces or pods; for egress also nodes or networks")]
+    ClusterPeer,
+    /// A protocol that is not named in exactly one way.
+    #[error("give exactly one of tcp, udp, sctp and destinationNamedPort, and a port as number or range")]
+    ClusterProtocol,
     /// A peer that says nothing.
     #[error("a peer needs podSelector, namespaceSelector or ipBlock")]
     EmptyPeer,

@@ -181,7 +181,7 @@ pub(super) fn block(cidr: &str, except: &[String], owner: Owner, path: &Path<'_>
 }
 
 /// A prefix, or a lone address, without its host bits.
-fn prefix(text: &str, path: &Path<'_>) -> Result<IpNet, Refused> {
+pub(super) fn prefix(text: &str, path: &Path<'_>) -> Result<IpNet, Refused> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse().map(types::prefix::host));
     parsed.map(types::prefix::canonical).map_err(|_| path.refuse(Problem::Cidr { text: text.to_owned() }))
 }

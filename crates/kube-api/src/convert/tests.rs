@@ -18,6 +18,7 @@ fn convert(document: &Value) -> Result<Vec<Rule>, String> {
         "CiliumNetworkPolicy" => rules::<CiliumNetworkPolicy>(document),
         "CiliumClusterwideNetworkPolicy" => rules::<CiliumClusterwideNetworkPolicy>(document),
         "NetworkPolicy" => rules::<NetworkPolicy>(document),
+        "ClusterNetworkPolicy" => rules::<ClusterNetworkPolicy>(document),
         other => panic!("kind {other}"),
     }
 }
@@ -58,6 +59,9 @@ fn show(rule: &Rule) -> String {
     let peers: Vec<_> = rule.peers.iter().map(ToString::to_string).collect();
     let ports: Vec<_> = rule.ports.iter().map(port).collect();
     write!(text, "{} {way} {} on {}", rule.verdict, peers.join("; "), ports.join(",")).unwrap();
+    if rule.tier != policy::Tier::Normal {
+        write!(text, " ({} {})", rule.tier, rule.priority).unwrap();
+    }
     text + if rule.default_deny { " +default-deny" } else { "" }
 }
 
@@ -97,12 +101,12 @@ macro_rules! files {
         }
     )*};
 }
-files!(guide, reach, empty, peers, ports, kubernetes);
+files!(guide, reach, empty, peers, ports, kubernetes, cluster);
 
 #[test]
 fn every_file_is_checked() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/convert");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 6);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 7);
 }
 
 #[test]

@@ -1,0 +1,361 @@
+//! What is written in the cluster: pods, and policies as JSON.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::random::Random;
+
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// A pod; of this node, or of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod {
+    pub(crate) namespace: &'static str,
+    pub(crate) name: String,
+    pub(crate) labels: Labels,
+    pub(crate) ports: Vec<(&'static str, u8, u16)>,
+    pub(crate) address: IpAddr,
+    pub(crate) here: bool,
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) namespaces: BTreeMap<&'static str, Labels>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) policies: Vec<Value>,
+}
+
+/// The first packet of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) protocol: u8,
+    /// For ICMP the type.
+    pub(crate) port: u16,
+}
+
+pub(crate) const OWN_NODE: &str = "172.31.0.1";
+pub(crate) const OTHER_NODE: &str = "172.31.0.2";
+const OUTSIDE: &[&str] = &["203.0.113.5", "203.0.113.77", "198.51.100.9", "192.168.7.7"];
+const BLOCKS: &[&str] = &[
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.0.0.0/24",
+    "10.0.0.0/30",
+    "10.0.0.3/32",
+    "10.0.1.0/24",
+    "10.0.1.5/32",
+    "172.31.0.0/16",
+    "172.31.0.2/32",
+    "203.0.113.0/24",
+    "203.0.113.64/26",
+    "203.0.113.77/32",
+];
+const PORTS: &[u16] = &[53, 80, 81, 443, 8080];
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub(crate) fn world(random: &mut Random) -> World {
+    let namespaces: BTreeMap<&'static str, Labels> =
+        [("a", labels(&[("team", "x")])), ("b", labels(&[("team", "y")])), ("c", labels(&[]))].into();
+    let mut pods = Vec::new();
+    for i in 0..7_u8 {
+        let mut own = labels(&[("app", random.pick(&["web", "db", "job"]))]);
+        if random.one_in(2) {
+            own.insert("tier".to_owned(), random.pick(&["front", "back"]).to_owned());
+        }
+        let named = [("http", 6, 80), ("alt", 6, 8080), ("dns", 17, 53)];
+        let ports = named.into_iter().filter(|_| random.one_in(2)).collect();
+        let here = i < 5;
+        let address = if here { [10, 0, 0, 2 + i] } else { [10, 0, 1, i] }.into();
+        let namespace = random.pick(&["a", "b", "c"]);
+        // Pods with equal labels are copies of one: a port's name is known by identity.
+        let twin = pods.iter().find(|pod: &&Pod| pod.namespace == namespace && pod.labels == own);
+        let ports = twin.map_or(ports, |twin| twin.ports.clone());
+        pods.push(Pod { namespace, name: format!("p{i}"), labels: own, ports, address, here });
+    }
+    let mut policies = Vec::new();
+    for number in 0..1 + random.below(5) {
+        policies.push(policy(random, number));
+    }
+    World { namespaces, pods, policies }
+}
+
+fn policy(random: &mut Random, number: usize) -> Value {
+    let namespace = random.pick(&["a", "a", "b"]);
+    let metadata =
+        json!({ "name": format!("policy{number}"), "namespace": namespace, "uid": format!("u{number}") });
+    match random.below(3) {
+        0 => json!({ "kind": "NetworkPolicy", "metadata": metadata, "spec": kubernetes(random) }),
+        1 => json!({ "kind": "CiliumNetworkPolicy", "metadata": metadata, "spec": cilium(random) }),
+        _ => {
+            let metadata = json!({ "name": format!("policy{number}"), "uid": format!("u{number}") });
+            json!({ "kind": "ClusterNetworkPolicy", "metadata": metadata, "spec": cluster(random, number) })
+        }
+    }
+}
+
+fn selector(random: &mut Random) -> Value {
+    let app = random.pick(&["web", "db", "job"]);
+    match random.below(6) {
+        0 | 1 => json!({}),
+        2 | 3 => json!({ "matchLabels": { "app": app } }),
+        4 => {
+            json!({ "matchExpressions": [{ "key": "tier", "operator": random.pick(&["Exists", "DoesNotExist"]) }] })
+        }
+        _ => json!({ "matchExpressions": [
+            { "key": "app", "operator": random.pick(&["In", "NotIn"]), "values": [app, "db"] },
+        ] }),
+    }
+}
+
+fn teams(random: &mut Random) -> Value {
+    match random.below(4) {
+        0 => json!({}),
+        1 => json!({ "matchExpressions": [{ "key": "team", "operator": "Exists" }] }),
+        _ => json!({ "matchLabels": { "team": random.pick(&["x", "y"]) } }),
+    }
+}
+
+/// A block, and some blocks that lie inside.
+fn block(random: &mut Random) -> (String, Vec<String>) {
+    let cidr = random.pick(BLOCKS);
+    let outer: ipnet::IpNet = cidr.parse().expect("a literal prefix");
+    let inside = |net: &&&str| {
+        let net: ipnet::IpNet = net.parse().expect("a literal prefix");
+        net != outer && outer.contains(&net)
+    };
+    let inside: Vec<&&str> = BLOCKS.iter().filter(inside).collect();
+    let except = match inside.is_empty() {
+        true => Vec::new(),
+        false => random.some(0, 2, |random| (*random.pick(&inside)).to_owned()),
+    };
+    (cidr.to_owned(), except)
+}
+
+fn kubernetes(random: &mut Random) -> Value {
+    let peer = |random: &mut Random| match random.below(5) {
+        0 => json!({ "podSelector": selector(random) }),
+        1 => json!({ "namespaceSelector": teams(random) }),
+        2 => json!({ "namespaceSelector": teams(random), "podSelector": selector(random) }),
+        _ => {
+            let (cidr, except) = block(random);
+            json!({ "ipBlock": { "cidr": cidr, "except": except } })
+        }
+    };
+    let port = |random: &mut Random| match random.below(5) {
+        0 => json!({ "protocol": random.pick(&["TCP", "UDP", "SCTP"]) }),
+        1 => {
+            json!({ "port": random.pick(&["http", "alt", "dns"]), "protocol": random.pick(&["TCP", "UDP"]) })
+        }
+        2 => json!({ "port": 80, "endPort": random.pick(&[80, 81, 500]) }),
+        _ => json!({ "port": random.pick(PORTS), "protocol": random.pick(&["TCP", "UDP"]) }),
+    };
+    let rules = |random: &mut Random, peers: &str| -> Vec<Value> {
+        random.some(0, 2, |random| {
+            let mut rule = json!({});
+            if !random.one_in(4) {
+                rule[peers] = json!(random.some(0, 2, peer));
+            }
+            if random.one_in(2) {
+                rule["ports"] = json!(random.some(0, 2, port));
+            }
+            rule
+        })
+    };
+    let mut spec = json!({ "podSelector": selector(random) });
+    spec["policyTypes"] = random.pick(&[json!(["Ingress"]), json!(["Egress"]), json!(["Ingress", "Egress"])]);
+    spec["ingress"] = json!(rules(random, "from"));
+    spec["egress"] = json!(rules(random, "to"));
+    spec
+}
+
+fn cilium(random: &mut Random) -> Value {
+    let ports = |random: &mut Random| -> Value {
+        json!([{ "ports": random.some(1, 2, |random| {
+            let protocol = random.pick(&["TCP", "UDP", "SCTP", "ANY"]);
+            match random.below(5) {
+                0 => json!({ "port": "0", "protocol": protocol }),
+                1 => json!({ "port": random.pick(&["http", "alt", "dns"]), "protocol": protocol }),
+                2 => json!({ "port": "80", "endPort": random.pick(&[81, 500]), "protocol": protocol }),
+                _ => json!({ "port": random.pick(PORTS).to_string(), "protocol": protocol }),
+            }
+        }) }])
+    };
+    let rule = |random: &mut Random, way: &str| -> Value {
+        let mut rule = json!({});
+        match random.below(6) {
+            0 => {}
+            1 => {
+                let entities = random.some(1, 2, |random| {
+                    random.pick(&["all", "world", "cluster", "host", "remote-node", "none"])
+                });
+                rule[format!("{way}Entities")] = json!(entities);
+            }
+            2 => rule[format!("{way}CIDR")] = json!(random.some(1, 2, |random| random.pick(BLOCKS))),
+            3 => {
+                let (cidr, except) = block(random);
+                rule[format!("{way}CIDRSet")] = json!([{ "cidr": cidr, "except": except }]);
+            }
+            _ => {
+                let peers = random.some(0, 2, |random| match random.below(4) {
+                    0 => json!({ "matchLabels": { "io.kubernetes.pod.namespace": random.pick(&["a", "b", "c"]) } }),
+                    1 => json!({ "matchLabels": { "io.cilium.k8s.namespace.labels.team": random.pick(&["x", "y"]) } }),
+                    _ => selector(random),
+                });
+                rule[format!("{way}Endpoints")] = json!(peers);
+            }
+        }
+        match random.below(6) {
+            0 => rule["icmps"] = json!([{ "fields": [{ "type": random.pick(&[0, 8]) }] }]),
+            1 | 2 => rule["toPorts"] = ports(random),
+            _ => {}
+        }
+        rule
+    };
+    let mut spec = json!({ "endpointSelector": selector(random) });
+    let lists = [("ingress", "from"), ("ingressDeny", "from"), ("egress", "to"), ("egressDeny", "to")];
+    for (list, way) in lists {
+        if random.one_in(if list.ends_with("Deny") { 4 } else { 2 }) {
+            spec[list] = json!(random.some(0, 2, |random| rule(random, way)));
+        }
+    }
+    if lists.iter().all(|(list, _)| spec.get(list).is_none()) {
+        spec["ingress"] = json!([rule(random, "from")]);
+    }
+    if random.one_in(4) {
+        spec["enableDefaultDeny"] = json!({ random.pick(&["ingress", "egress"]): random.one_in(2) });
+    }
+    spec
+}
+
+fn cluster(random: &mut Random, number: usize) -> Value {
+    let pods =
+        |random: &mut Random| json!({ "namespaceSelector": teams(random), "podSelector": selector(random) });
+    let peer = |random: &mut Random, egress: bool| match random.below(if egress { 6 } else { 3 }) {
+        0 => json!({ "namespaces": teams(random) }),
+        1 | 2 => json!({ "pods": pods(random) }),
+        3 => json!({ "nodes": {} }),
+        _ => json!({ "networks": random.some(1, 2, |random| random.pick(BLOCKS)) }),
+    };
+    let protocol = |random: &mut Random| {
+        let of = random.pick(&["tcp", "udp", "sctp"]);
+        match random.below(4) {
+            0 => json!({ of: {} }),
+            1 => {
+                json!({ of: { "destinationPort": { "range": { "start": 80, "end": random.pick(&[81, 500]) } } } })
+            }
+            2 => json!({ "destinationNamedPort": random.pick(&["http", "dns"]) }),
+            _ => json!({ of: { "destinationPort": { "number": random.pick(PORTS) } } }),
+        }
+    };
+    let rules = |random: &mut Random, list: &str, egress: bool| -> Vec<Value> {
+        random.some(0, 3, |random| {
+            let action = random.pick(&["Accept", "Deny", "Deny", "Pass"]);
+            let mut rule =
+                json!({ "action": action, list: random.some(1, 2, |random| peer(random, egress)) });
+            if random.one_in(2) {
+                rule["protocols"] = json!(random.some(1, 2, protocol));
+            }
+            rule
+        })
+    };
+    json!({
+        "tier": random.pick(&["Admin", "Baseline"]),
+        // Equal priorities may be read in either order.
+        "priority": 7 * number + random.below(7),
+        "subject": if random.one_in(2) { json!({ "namespaces": teams(random) }) } else { json!({ "pods": pods(random) }) },
+        "ingress": rules(random, "from", false),
+        "egress": rules(random, "to", true),
+    })
+}
+
+impl World {
+    /// A packet from or to a pod of this node.
+    pub(crate) fn packet(&self, random: &mut Random) -> Packet {
+        let here: Vec<IpAddr> = self.pods.iter().filter(|pod| pod.here).map(|pod| pod.address).collect();
+        let outside = [OUTSIDE, &[OWN_NODE, OTHER_NODE]].concat();
+        let far = outside.iter().map(|text| text.parse().expect("a literal address"));
+        let others: Vec<IpAddr> = self.pods.iter().map(|pod| pod.address).chain(far).collect();
+        let own = random.pick(&here);
+        let others: Vec<IpAddr> = others.into_iter().filter(|other| *other != own).collect();
+        let other = random.pick(&others);
+        let (from, to) = if random.one_in(2) { (own, other) } else { (other, own) };
+        let protocol = random.pick(&[6, 6, 6, 17, 17, 132, 1]);
+        let port = if protocol == 1 { random.pick(&[8, 13]) } else { random.pick(PORTS) };
+        Packet { from, to, protocol, port }
+    }
+
+    /// The objects that come one by one: pods of other nodes, namespaces' labels, policies.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let mut events: Vec<Value> = Vec::new();
+        for (name, labels) in &self.namespaces {
+            events.push(json!({ "kind": "Namespace", "metadata": { "name": name, "labels": labels } }));
+        }
+        for (place, pod) in self.pods.iter().enumerate() {
+            if pod.here {
+                events.push(pod.object());
+            } else {
+                events.extend(self.remote(pod, place));
+            }
+        }
+        events.extend(self.policies.iter().cloned());
+        events
+    }
+
+    /// What another node tells about its pod.
+    fn remote(&self, pod: &Pod, place: usize) -> [Value; 2] {
+        let mut labels: Labels =
+            pod.labels.iter().map(|(key, value)| (format!("k8s:{key}"), value.clone())).collect();
+        labels.insert("k8s:io.kubernetes.pod.namespace".to_owned(), pod.namespace.to_owned());
+        labels.insert("k8s:io.cilium.k8s.policy.cluster".to_owned(), "lab".to_owned());
+        for (key, value) in &self.namespaces[pod.namespace] {
+            labels.insert(format!("k8s:io.cilium.k8s.namespace.labels.{key}"), value.clone());
+        }
+        let number = 300 + place;
+        let protocol = |protocol: u8| if protocol == 17 { "UDP" } else { "TCP" };
+        let ports = pod
+            .ports
+            .iter()
+            .map(|(name, number, port)| json!({ "name": name, "port": port, "protocol": protocol(*number) }));
+        let ports: Vec<Value> = ports.collect();
+        [
+            json!({ "kind": "CiliumIdentity", "metadata": { "name": number.to_string() }, "security-labels": labels }),
+            json!({
+                "kind": "CiliumEndpoint",
+                "metadata": { "name": pod.name, "namespace": pod.namespace },
+                "status": {
+                    "identity": { "id": number },
+                    "networking": { "addressing": [{ "ipv4": pod.address.to_string() }], "node": OTHER_NODE },
+                    "named-ports": ports,
+                },
+            }),
+        ]
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let pods = self.pods.iter().map(|pod| format!("{pod:?}\n"));
+        let policies = self.policies.iter().map(|policy| format!("{policy}\n"));
+        pods.chain(policies).collect()
+    }
+}
+
+impl Pod {
+    fn object(&self) -> Value {
+        let protocol = |protocol: u8| if protocol == 17 { "UDP" } else { "TCP" };
+        let ports = self.ports.iter().map(|(name, number, port)| {
+            json!({ "name": name, "containerPort": port, "protocol": protocol(*number) })
+        });
+        let ports: Vec<Value> = ports.collect();
+        json!({
+            "kind": "Pod",
+            "metadata": { "name": self.name, "namespace": self.namespace, "uid": self.name, "labels": self.labels },
+            "spec": { "containers": [{ "name": "c", "ports": ports }] },
+        })
+    }
+}
