@@ -93,6 +93,7 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             let cluster = Cluster::up("citest", Routing::Native)?;
             connectivity::run(&cluster, report)?;
             rules::run(&cluster, report)?;
+            tryout::run(&cluster, true, report)?;
             faults::run(&cluster, &[], report)?;
             restart::run(&cluster, kills, report)?;
             services::run(&cluster, Routing::Native, report)?;
@@ -164,6 +165,7 @@ fn demo(routing: Routing, report: &mut Report) -> Result<()> {
     let flows = cluster.agent("n1", &observe)?;
     report.show(&connectivity::telling(&flows, 24));
     if routing == Routing::Native {
+        tryout::run(&cluster, false, report)?;
         services::run(&cluster, routing, report)?;
     }
     Ok(())

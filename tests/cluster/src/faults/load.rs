@@ -36,10 +36,8 @@ impl Load {
     pub(super) fn finish(self, name: &str, report: &mut Report) -> Result<()> {
         for (how, child) in self.held {
             let account = account(child)?;
-            let broken: u64 =
-                ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum();
             let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
-            let seen = if alive { broken.to_string() } else { "no traffic".to_owned() };
+            let seen = if alive { broken(&account) } else { "no traffic".to_owned() };
             report.check(name, &format!("open connections broken, {how}"), "0", &seen);
         }
         for (how, child) in self.opened {
@@ -48,6 +46,16 @@ impl Load {
             report.check(name, &format!("new connections failed of {attempts}, {how}"), "0", &seen);
         }
         Ok(())
+    }
+}
+
+/// How many connections broke, and how.
+fn broken(account: &serde_json::Value) -> String {
+    let count = |key: &str| account[key].as_u64().unwrap_or(0);
+    let (failed, resets, timeouts) = (count("failed"), count("resets"), count("timeouts"));
+    match failed + resets + timeouts {
+        0 => "0".to_owned(),
+        all => format!("{all}: {failed} never opened, {resets} reset, {timeouts} silent"),
     }
 }
 

@@ -5,14 +5,21 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Scene, Source, yes};
+use super::{Pod, Scene, Source, yes};
 use crate::manifests::{self, NAMESPACE};
 use crate::report::Report;
 use crate::rules::until;
 
+/// The pod that the broken policies are about, and what selects it.
+const SUBJECT: &str = "misruled";
+
+fn subject() -> Value {
+    json!({ "matchLabels": { "name": SUBJECT } })
+}
+
 /// Name, specification, and the field that the message has to name.
 fn broken() -> Vec<(&'static str, Value, &'static str)> {
-    let egress = |rule: Value| json!({ "endpointSelector": {}, "egress": [rule] });
+    let egress = |rule: Value| json!({ "endpointSelector": subject(), "egress": [rule] });
     let ports = |port: Value| egress(json!({ "toPorts": [{ "ports": [port] }] }));
     vec![
         ("bad-cidr", egress(json!({ "toCIDR": ["10.0.0.0/33"] })), "egress[0].toCIDR[0]"),
@@ -47,7 +54,7 @@ fn broken() -> Vec<(&'static str, Value, &'static str)> {
             egress(json!({ "icmps": [{ "fields": [{ "type": 999, "family": "IPv4" }] }] })),
             "icmps[0].fields[0]",
         ),
-        ("no-direction", json!({ "endpointSelector": {} }), "spec"),
+        ("no-direction", json!({ "endpointSelector": subject() }), "spec"),
         ("no-subject", json!({ "egress": [{}] }), "spec"),
         ("misspelt", egress(json!({ "toEndpoint": [{}] })), "unknown field \"toEndpoint\""),
         ("combined", egress(json!({ "toCIDR": ["10.0.0.0/8"], "toEntities": ["world"] })), "egress[0]"),
@@ -57,6 +64,11 @@ fn broken() -> Vec<(&'static str, Value, &'static str)> {
 
 pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     report.title("Policies that make no sense, beside some that do");
+    scene.cluster.apply(&[manifests::pod(SUBJECT, "n1", &[80])])?;
+    crate::connectivity::wait_for_pods(scene.cluster)?;
+    let misruled = Pod::find(scene.cluster, SUBJECT, "n1")?;
+    let own = misruled.socket(80);
+    scene.expect(report, "no policy yet", Source::Pod(&misruled), &scene.right.socket(80), true)?;
     let broken = broken();
     let mut refused = BTreeMap::new();
     for (name, spec, _) in &broken {
@@ -66,7 +78,7 @@ pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     }
     let clusterwide = json!({
         "apiVersion": "cilium.io/v2", "kind": "CiliumClusterwideNetworkPolicy", "metadata": { "name": "fault-ccnp" },
-        "spec": { "endpointSelector": {}, "ingress": [{ "fromCIDR": ["10.0.0.0/99"] }] },
+        "spec": { "endpointSelector": subject(), "ingress": [{ "fromCIDR": ["10.0.0.0/99"] }] },
     });
     if let Err(error) = scene.cluster.apply(&[clusterwide]) {
         refused.insert("fault-ccnp", error.to_string());
@@ -84,6 +96,15 @@ pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
         let verdict = if message.contains(field) { "refused" } else { message };
         report.check("broken policy", &format!("{name}: names {field}"), "refused", verdict);
     }
+    // What they were to restrict is closed: an error in a policy opens nothing.
+    scene.expect(
+        report,
+        "what they are about, out",
+        Source::Pod(&misruled),
+        &scene.right.socket(80),
+        false,
+    )?;
+    scene.expect(report, "what they are about, in", Source::Pod(scene.left), &own, false)?;
     network_policy(scene, report)?;
     scene.expect(report, "beside broken policies", Source::Pod(scene.left), &scene.right.socket(80), true)?;
     good_one(scene, report)?;
@@ -93,6 +114,9 @@ pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
         }
     }
     scene.cluster.kubectl(&["delete", "ccnp", "fault-ccnp", "--ignore-not-found"])?;
+    scene.expect(report, "broken policies gone", Source::Pod(&misruled), &scene.right.socket(80), true)?;
+    scene.expect(report, "broken policies gone", Source::Pod(scene.left), &own, true)?;
+    scene.cluster.kubectl(&["delete", "pod", "-n", NAMESPACE, SUBJECT, "--wait=false"])?;
     limits(scene, report)?;
     report.flush();
     Ok(())
