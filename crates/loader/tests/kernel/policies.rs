@@ -10,7 +10,13 @@ use crate::World;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn outer(slots: u32) -> Map {
-    let inner = MapSpec::new(MapKind::BPF_MAP_TYPE_LPM_TRIE, 12, 12, 65_536).flags(1);
+    let inner = MapSpec::new(
+        MapKind::BPF_MAP_TYPE_LPM_TRIE,
+        size_of::<PolicyTrieKey>(),
+        size_of::<PolicyEntry>(),
+        65_536,
+    )
+    .flags(1);
     let inner = Map::create("inner", inner).expect("inner");
     let spec = MapSpec::new(MapKind::BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, slots);
     Map::create_of_maps("outer", spec, &inner).expect("outer")
@@ -94,8 +100,16 @@ fn publishing_does_not_wait() {
     let Some(_world) = World::new() else { return };
     let outer = outer(1024);
     let direct = {
-        let trie =
-            Map::create("inner", MapSpec::new(MapKind::BPF_MAP_TYPE_LPM_TRIE, 12, 12, 65_536).flags(1));
+        let trie = Map::create(
+            "inner",
+            MapSpec::new(
+                MapKind::BPF_MAP_TYPE_LPM_TRIE,
+                size_of::<PolicyTrieKey>(),
+                size_of::<PolicyEntry>(),
+                65_536,
+            )
+            .flags(1),
+        );
         let trie = trie.expect("trie");
         let slots: loader::Table<u32, u32> =
             loader::Table::new(outer.try_clone().expect("clone")).expect("fits");
