@@ -15,7 +15,7 @@ use datapath::packet::{IPV6, Packet};
 use datapath::{Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Table, Tables, TunnelKey, Verdict, Work, parts};
 
 use crate::maps::*;
-use crate::packet::{FURTHEST, load, parts, store, words};
+use crate::packet::{FURTHEST, load, parts, shared_bytes, store, words};
 use crate::tables::{as_trie_key, prefix_key, shared_env, shared_tables, PolicyTrieKey};
 
 const PSEUDO_HEADER: u64 = 0x10;
@@ -88,24 +88,6 @@ impl Kernel {
         if at + size > end { None } else { Some(at) }
     }
 
-    /// Where a read of `SIZE` bytes at `offset` may go.
-    #[inline(always)]
-    fn readable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at(offset, SIZE) {
-            Some(at) => Ok(at),
-            None => Err(DropReason::InvalidPacket),
-        }
-    }
-
-    /// Where a write of `SIZE` bytes at `offset` may go.
-    #[inline(always)]
-    fn writable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at(offset, SIZE) {
-            Some(at) => Ok(at),
-            None => Err(DropReason::WriteError),
-        }
-    }
-
     /// Leaves the verdict in the control block, where a test run reads it: `dropped` (0x100 + reason) or the action,
     /// device, identity, and the last word of the gateway.
     #[inline(always)]
@@ -175,6 +157,7 @@ impl Tables for Kernel {
 
 impl Env for Kernel {
     shared_env!();
+    shared_bytes!();
 
     #[inline(always)]
     fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
@@ -191,41 +174,6 @@ impl Env for Kernel {
     #[inline(always)]
     fn pull(&mut self, length: u32) -> Result<(), DropReason> {
         self.ctx.pull_data(length).map_err(|_| DropReason::InvalidPacket)
-    }
-    #[inline(always)]
-    fn u8_at(&self, offset: u32) -> Result<u8, DropReason> {
-        let at = self.readable::<1>(offset)?;
-        load!("u8", at => u8)
-    }
-    #[inline(always)]
-    fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
-        let at = self.readable::<2>(offset)?;
-        load!("u16", at => u16)
-    }
-    #[inline(always)]
-    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
-        let Some(start) = self.at(offset, N * 4) else { return Err(DropReason::InvalidPacket) };
-        words!(start, N)
-    }
-    #[inline(always)]
-    fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
-        let at = self.readable::<4>(offset)?;
-        load!("u32", at => u32)
-    }
-    #[inline(always)]
-    fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
-        let at = self.writable::<1>(offset)?;
-        store!("u8", at, value)
-    }
-    #[inline(always)]
-    fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason> {
-        let at = self.writable::<2>(offset)?;
-        store!("u16", at, value)
-    }
-    #[inline(always)]
-    fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason> {
-        let at = self.writable::<4>(offset)?;
-        store!("u32", at, value)
     }
     #[inline(always)]
     fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {
@@ -374,10 +322,11 @@ impl Env for Kernel {
         let index = u32::from(reason) * 2 + u32::from(egress);
         if let Some(counter) = AX_METRICS.get_ptr_mut(index) {
             let counter: *mut Counter = counter;
+            let length = u64::from(context!(self.len));
             // SAFETY: per-CPU memory.
             unsafe {
                 (*counter).packets += 1;
-                (*counter).bytes += u64::from(context!(self.len));
+                (*counter).bytes += length;
             }
         }
     }

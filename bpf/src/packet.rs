@@ -53,6 +53,39 @@ macro_rules! store {
     }};
 }
 
+/// The trait's reading and writing of packet bytes, for a type whose `at(offset, size)` gives the address of bytes that
+/// the packet has.
+macro_rules! shared_bytes {
+    () => {
+        shared_bytes!(read u8_at, "u8" => u8);
+        shared_bytes!(read u16_at, "u16" => u16);
+        shared_bytes!(read u32_at, "u32" => u32);
+        shared_bytes!(write set_u8, "u8" => u8);
+        shared_bytes!(write set_u16, "u16" => u16);
+        shared_bytes!(write set_u32, "u32" => u32);
+
+        #[inline(always)]
+        fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
+            let Some(start) = self.at(offset, N * 4) else { return Err(DropReason::InvalidPacket) };
+            words!(start, N)
+        }
+    };
+    (read $name:ident, $width:literal => $type:ty) => {
+        #[inline(always)]
+        fn $name(&self, offset: u32) -> Result<$type, DropReason> {
+            let Some(at) = self.at(offset, size_of::<$type>()) else { return Err(DropReason::InvalidPacket) };
+            load!($width, at => $type)
+        }
+    };
+    (write $name:ident, $width:literal => $type:ty) => {
+        #[inline(always)]
+        fn $name(&mut self, offset: u32, value: $type) -> Result<(), DropReason> {
+            let Some(at) = self.at(offset, size_of::<$type>()) else { return Err(DropReason::WriteError) };
+            store!($width, at, value)
+        }
+    };
+}
+
 /// A part of the path as a function that the verifier checks once for all its callers, whatever they know: the ways
 /// through a part are many, and each would be walked again with everything that follows.
 macro_rules! parts {
@@ -89,4 +122,4 @@ macro_rules! parts {
     };
 }
 
-pub(crate) use {load, parts, store, words};
+pub(crate) use {load, parts, shared_bytes, store, words};

@@ -14,7 +14,7 @@ use datapath::{Checksum, Env, FlowRef, Link, NatRef, Part, ROUTE_STACK, Room, Ta
 
 use crate::kernel::FibParams;
 use crate::maps::*;
-use crate::packet::{FURTHEST, load, parts, store, words};
+use crate::packet::{FURTHEST, load, parts, shared_bytes, store, words};
 use crate::tables::{PolicyTrieKey, as_trie_key, prefix_key, shared_env, shared_tables};
 
 const AF_INET: u8 = 2;
@@ -50,22 +50,6 @@ impl Early {
             );
         };
         if at + size > end { None } else { Some(at) }
-    }
-
-    #[inline(always)]
-    fn readable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at(offset, SIZE) {
-            Some(at) => Ok(at),
-            None => Err(DropReason::InvalidPacket),
-        }
-    }
-
-    #[inline(always)]
-    fn writable<const SIZE: usize>(&self, offset: u32) -> Result<usize, DropReason> {
-        match self.at(offset, SIZE) {
-            Some(at) => Ok(at),
-            None => Err(DropReason::WriteError),
-        }
     }
 
     /// Corrects a checksum by difference: equation 3 of RFC 1624 over 16-bit words. One's complement sums do not mind
@@ -112,6 +96,7 @@ impl Tables for Early {
 
 impl Env for Early {
     shared_env!();
+    shared_bytes!();
 
     #[inline(always)]
     fn part(&mut self, part: Part, work: &mut Work) -> Result<(), DropReason> {
@@ -129,41 +114,6 @@ impl Env for Early {
     #[inline(always)]
     fn pull(&mut self, _: u32) -> Result<(), DropReason> {
         Ok(())
-    }
-    #[inline(always)]
-    fn u8_at(&self, offset: u32) -> Result<u8, DropReason> {
-        let at = self.readable::<1>(offset)?;
-        load!("u8", at => u8)
-    }
-    #[inline(always)]
-    fn u16_at(&self, offset: u32) -> Result<u16, DropReason> {
-        let at = self.readable::<2>(offset)?;
-        load!("u16", at => u16)
-    }
-    #[inline(always)]
-    fn words<const N: usize>(&self, offset: u32) -> Result<[u32; N], DropReason> {
-        let Some(start) = self.at(offset, N * 4) else { return Err(DropReason::InvalidPacket) };
-        words!(start, N)
-    }
-    #[inline(always)]
-    fn u32_at(&self, offset: u32) -> Result<u32, DropReason> {
-        let at = self.readable::<4>(offset)?;
-        load!("u32", at => u32)
-    }
-    #[inline(always)]
-    fn set_u8(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
-        let at = self.writable::<1>(offset)?;
-        store!("u8", at, value)
-    }
-    #[inline(always)]
-    fn set_u16(&mut self, offset: u32, value: u16) -> Result<(), DropReason> {
-        let at = self.writable::<2>(offset)?;
-        store!("u16", at, value)
-    }
-    #[inline(always)]
-    fn set_u32(&mut self, offset: u32, value: u32) -> Result<(), DropReason> {
-        let at = self.writable::<4>(offset)?;
-        store!("u32", at, value)
     }
     #[inline(always)]
     fn fix_l3(&mut self, offset: u32, from: u32, to: u32) -> Result<(), DropReason> {

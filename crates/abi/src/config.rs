@@ -74,10 +74,10 @@ pub const SERVICES: u32 = 64;
 pub const SOCKET_LB: u32 = 128;
 /// Only sockets of the host's network namespace are.
 pub const SOCKET_LB_HOST_ONLY: u32 = 256;
+/// A NodePort cannot be bound on the node.
+pub const BIND_PROTECTION: u32 = 512;
 /// Other nodes may say in a packet under which address it is to be answered (DSR).
 pub const DSR: u32 = 1024;
 /// kube-proxy serves this node, or did before: TCP connections from outside that are under way and unknown here are the
 /// stack's.
 pub const TAKEOVER: u32 = 2048;
-/// A NodePort cannot be bound on the node.
-pub const BIND_PROTECTION: u32 = 512;

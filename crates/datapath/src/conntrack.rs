@@ -11,6 +11,7 @@ use crate::env::{Env, FlowRef, Table};
 use crate::packet::{self, Packet, protocol, tcp};
 use crate::parts::Part;
 use crate::policy::{Peer, Service, evaluate};
+use crate::quoted;
 use crate::side::{Side, masqueraded, world};
 use crate::trace;
 use crate::work::{Decision, Work};
@@ -90,9 +91,7 @@ pub fn find<E: Env>(env: &E, key: &FlowKey) -> Option<FlowRef> {
 /// Whether an ICMP error is about a flow that is known here.
 #[inline(always)]
 pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
-    // An error is addressed to whoever sent the packet it quotes.
-    work.quoted = 1;
-    if env.part(Part::Read, work).is_err() || !work.inner.source.same(&work.packet.destination) {
+    if !quoted::read(env, work) {
         return false;
     }
     // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
@@ -102,13 +101,13 @@ pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     if pod && !work.inner.destination.same(&work.packet.source) {
         return false;
     }
-    let quoted = work.inner.flow_key(&mut work.key);
+    let direction = work.inner.flow_key(&mut work.key);
     match find(env, &work.key) {
         Some(flow) => {
             let current = !pod || flow.epoch == work.epoch;
             // Its receiver knows the quoted packet by the service's address, or its sender by the node's.
             work.served = u32::from(flow.flags & SERVED != 0);
-            work.decision.masquerade = u32::from(flow.flags & MASQUERADE != 0 && quoted != starter(&flow));
+            work.decision.masquerade = u32::from(flow.flags & MASQUERADE != 0 && direction != starter(&flow));
             flow.flags & DENIED == 0 && flow.expires >= env.now() && current
         }
         None => false,

@@ -57,9 +57,9 @@ impl Verdict {
 /// Which table of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// Flows that were answered.
+    /// Flows in which both sides have spoken.
     Answered,
-    /// Flows that nobody answered yet.
+    /// Flows that one side has yet to go on with.
     HalfOpen,
 }
 

@@ -10,20 +10,23 @@ use crate::parts::Part;
 use crate::rewrite::{Half, replace_address};
 use crate::work::Work;
 
+/// Reads what an ICMP error quotes into `work.inner`; false where it makes no sense, or the error went astray: it is
+/// addressed to whoever sent the packet that it quotes.
+#[inline(always)]
+pub(crate) fn read<E: Env>(env: &mut E, work: &mut Work) -> bool {
+    work.quoted = 1;
+    env.part(Part::Read, work).is_ok() && work.inner.source.same(&work.packet.destination)
+}
+
 /// Brings an error home. What it quotes is a packet as it left here: turned around, that is the key of what would have
 /// answered it, whose value names the one that sent it.
 #[inline(always)]
 pub(crate) fn error<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    work.quoted = 1;
-    if env.part(Part::Read, work).is_err() {
+    if !read(env, work) {
         return Ok(());
     }
     let now = env.now();
     let Work { packet, inner, nat_key, nat, served, inside, .. } = work;
-    // An error is addressed to whoever sent the packet that it quotes.
-    if !inner.source.same(&packet.destination) {
-        return Ok(());
-    }
     key(inner, OUT, nat_key);
     // From the server's side the client's packet is quoted, from the client's side the server's answer. A pod is taken for
     // the client here; as the server it is known by its flow, and comes by again.

@@ -13,6 +13,9 @@ pub use convert::{FilterError, FlowError, filters};
 pub use line::Line;
 pub use mask::{Mask, MaskError};
 
+/// The name under which Hubble's clients ask for a server's health.
+pub const HEALTH_NAME: &str = "hubble.server.Observer";
+
 /// Flows.
 #[expect(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod flow {

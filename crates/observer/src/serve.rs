@@ -12,9 +12,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::Connected;
 
-/// The name under which Hubble's clients ask for the server's health.
-const HEALTH_NAME: &str = "hubble.server.Observer";
-
 impl Observer {
     /// Serves on a unix socket until `stop` is done. Ends all streams of this observer then.
     pub async fn serve_unix(
@@ -46,7 +43,7 @@ impl Observer {
         C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
         let (reporter, mut routes) = grpc::routes(hubble_pb::DESCRIPTORS)?;
-        reporter.set_service_status(HEALTH_NAME, tonic_health::ServingStatus::Serving).await;
+        reporter.set_service_status(hubble_pb::HEALTH_NAME, tonic_health::ServingStatus::Serving).await;
         reporter.set_serving::<ObserverServer<Observer>>().await;
         routes.add_service(ObserverServer::new(self.clone())).add_service(PeerServer::new(self.clone()));
         let stop = async {

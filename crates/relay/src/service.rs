@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
-/// The name under which Hubble's clients ask for the server's health.
-const HEALTH_NAME: &str = "hubble.server.Observer";
 /// How often the relay looks whether it has nodes to ask.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -75,7 +73,7 @@ impl Relay {
                     true => tonic_health::ServingStatus::Serving,
                     false => tonic_health::ServingStatus::NotServing,
                 };
-                reporter.set_service_status(HEALTH_NAME, status).await;
+                reporter.set_service_status(hubble_pb::HEALTH_NAME, status).await;
                 tokio::time::sleep(HEALTH_INTERVAL).await;
             }
         };

@@ -183,8 +183,3 @@ impl Pod {
         self.sockets(port).next().unwrap_or_default()
     }
 }
-
-/// For tables.
-const fn yes(is: bool) -> &'static str {
-    if is { "yes" } else { "no" }
-}

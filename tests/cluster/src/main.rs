@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the doors that users have: the lab's command, `kubectl`, Helm values, `cilium-dbg`, `hubble`.
 
+mod account;
 mod cluster;
 mod connectivity;
 mod faults;

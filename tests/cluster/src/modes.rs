@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::cluster::{Cluster, probe, socket};
 use crate::connectivity::{reaches, wait_for_pods, word};
 use crate::manifests::{self, pod, policy};
-use crate::report::Report;
-use crate::rules::until;
+use crate::report::{Report, yes};
+use crate::rules::expect;
 
 /// Both installations, one after the other.
 pub(crate) fn run(report: &mut Report) -> Result<()> {
@@ -48,7 +48,7 @@ fn always(report: &mut Report) -> Result<()> {
     });
     cluster.apply(&[policy("among-us", &both)])?;
     for to in ["echo-a", "echo-b"] {
-        expect(&cluster, report, "always, a policy allows it", "pod-to-a", to)?;
+        expect(&cluster, report, "always, a policy allows it", "pod-to-a", to, 80, true)?;
     }
     report.flush();
     Ok(())
@@ -70,7 +70,7 @@ fn never(report: &mut Report) -> Result<()> {
     let seen = cluster.addresses("echo-a")?.len().to_string();
     report.check("IPv4 alone", "addresses of a pod", "1", &seen);
     for to in ["echo-a", "echo-b"] {
-        expect(&cluster, report, "never, a policy denies it", "pod-to-a-denied", to)?;
+        expect(&cluster, report, "never, a policy denies it", "pod-to-a-denied", to, 80, true)?;
     }
     report.flush();
     Ok(())
@@ -86,15 +86,6 @@ fn pods(cluster: &Cluster) -> Result<()> {
     wait_for_pods(cluster)
 }
 
-fn expect(cluster: &Cluster, report: &mut Report, name: &str, from: &str, to: &str) -> Result<()> {
-    for address in cluster.addresses(to)? {
-        let target = socket(&address, 80);
-        let seen = until(|| Ok(word(reaches(cluster, from, &target)?).to_owned()), word(true))?;
-        report.check(name, &format!("{from} → {to} {target}"), word(true), &seen);
-    }
-    Ok(())
-}
-
 /// Whether an address lies in a prefix such as `10.244.1.0/24`.
 fn within(cidr: &str, address: &str) -> Result<bool> {
     let (network, length) = cidr.split_once('/').context("a prefix without length")?;
@@ -107,8 +98,4 @@ fn within(cidr: &str, address: &str) -> Result<bool> {
     let ((network, width), (address, other)) = (bits(network), bits(address));
     let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
     Ok(width == other && network & mask == address & mask)
-}
-
-const fn yes(well: bool) -> &'static str {
-    if well { "yes" } else { "no" }
 }

@@ -2,6 +2,11 @@
 
 use std::time::Instant;
 
+/// A truth, for tables.
+pub(crate) const fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
 /// One check: what was tried, what should come of it, what came.
 struct Row {
     name: String,

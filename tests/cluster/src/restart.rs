@@ -1,16 +1,16 @@
 //! The agent is killed at random moments while connections are open, new ones are made, and a denied one is tried again
 //! and again. Nobody may notice.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
-use crate::cluster::{Cluster, finished, socket};
+use crate::account::{self, Account};
+use crate::cluster::{Cluster, socket};
 use crate::manifests::NAMESPACE;
-use crate::report::Report;
+use crate::report::{Report, yes};
 
 /// Longest pause between two kills. Short against the agent's start, so that some hit it while it starts.
 const PAUSE: Duration = Duration::from_millis(2500);
@@ -26,9 +26,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     let remote = socket(&cluster.addresses("echo-b")?.remove(0), 80);
     let seconds = (f64::from(times) * PAUSE.as_secs_f64() * 0.6 + 8.0).to_string();
     let start = |pod: &str, what: &str, to: &str, timeout: &str| -> Result<Child> {
-        let mut command =
-            cluster.in_pod(pod, &["probe", what, to, "--seconds", &seconds, "--timeout", timeout]);
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
+        account::start(cluster.in_pod(pod, &["probe", what, to, "--seconds", &seconds, "--timeout", timeout]))
     };
     let held = [start("pod-to-a", "hold", &local, "2000")?, start("pod-to-a", "hold", &remote, "2000")?];
     let opened = [
@@ -40,36 +38,21 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     sleep(Duration::from_secs(1));
     let (killed, random_end) = kill(cluster, times, seconds.parse().unwrap_or(0.0))?;
     report.show(&format!("{killed} processes killed within {random_end:.0} s"));
-    report.check(
-        "agents killed",
-        "at least one of the two, each time",
-        "yes",
-        if killed >= times { "yes" } else { "no" },
-    );
+    report.check("agents killed", "at least one of the two, each time", "yes", yes(killed >= times));
 
     for (child, how) in held.into_iter().zip(["same node", "across nodes"]) {
-        let account = account(child)?;
-        let broken =
-            ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum::<u64>();
-        let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
-        report.check(
-            "open connections",
-            &format!("{how}, broken"),
-            "0",
-            &if alive { broken.to_string() } else { "no traffic".into() },
-        );
+        report.check("open connections", &format!("{how}, broken"), "0", &Account::of(child)?.broken());
     }
     for (child, how) in opened.into_iter().zip(["same node", "same node, under policy", "across nodes"]) {
-        let account = account(child)?;
-        let (attempts, ok) = outcomes(&account);
-        let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
-        report.check("new connections", &format!("{how}, failed of {attempts}"), "0", &failed);
-        let again = account["syn_retransmits"].to_string();
-        report.check("new connections", &format!("{how}, handshakes that lost a packet"), "0", &again);
+        let account = Account::of(child)?;
+        let detail = format!("{how}, failed of {}", account.attempts());
+        report.check("new connections", &detail, "0", &account.failed());
+        let detail = format!("{how}, handshakes that lost a packet");
+        report.check("new connections", &detail, "0", &account.lost_openings());
     }
-    let (attempts, ok) = outcomes(&account(canary)?);
-    let through = if attempts == 0 { "no attempts".into() } else { ok.to_string() };
-    report.check("denied canary", &format!("let through of {attempts}"), "0", &through);
+    let canary = Account::of(canary)?;
+    let detail = format!("let through of {}", canary.attempts());
+    report.check("denied canary", &detail, "0", &canary.through());
     settled(cluster, report)
 }
 
@@ -110,7 +93,7 @@ fn settled(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let start = Instant::now();
     let wait = ["rollout", "status", "-n", "kube-system", "daemonset/cilium", "--timeout=120s"];
     let back = cluster.kubectl(&wait).is_ok();
-    report.check("agents", "ready again", "yes", if back { "yes" } else { "no" });
+    report.check("agents", "ready again", "yes", yes(back));
     report.show(&format!("ready again after {:.1} s", start.elapsed().as_secs_f64()));
     let endpoints = [
         "get",
@@ -123,15 +106,4 @@ fn settled(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.check("endpoints", "not ready", "", cluster.kubectl(&endpoints)?.trim());
     report.flush();
     Ok(())
-}
-
-/// The JSON that a load prints at its end.
-pub(crate) fn account(child: Child) -> Result<Value> {
-    let (_, text) = finished(child)?;
-    let line = text.lines().rev().find(|line| line.starts_with('{')).unwrap_or("{}");
-    serde_json::from_str(line).with_context(|| format!("reading the account of a load: {text}"))
-}
-
-pub(crate) fn outcomes(account: &Value) -> (u64, u64) {
-    (account["attempts"].as_u64().unwrap_or(0), account["outcomes"]["ok"].as_u64().unwrap_or(0))
 }

@@ -95,7 +95,8 @@ fn invalid(cluster: &Cluster, report: &mut Report) -> Result<()> {
     cluster.kubectl(&["delete", "cnp", "-n", NAMESPACE, "broken"]).map(drop)
 }
 
-fn expect(
+/// Whether one pod reaches another on a port, at each of its addresses.
+pub(crate) fn expect(
     cluster: &Cluster,
     report: &mut Report,
     name: &str,

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::account::{self, Account};
 use crate::cluster::{Cluster, Routing, finished, probe, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{NAMESPACE, WORLD, pod};
-use crate::report::Report;
-use crate::restart::{account, kill, outcomes};
+use crate::report::{Report, yes};
+use crate::restart::kill;
 
 pub(crate) use roll::run as roll;
 
@@ -252,7 +253,7 @@ fn end(cluster: &Cluster, routing: Routing, report: &mut Report) -> Result<()> {
                 "DSR keeps the client's address",
                 &format!("world {node}, seen {address}"),
                 "yes",
-                if kept { "yes" } else { "no" },
+                yes(kept),
             );
         }
     }
@@ -282,22 +283,24 @@ fn killed(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let node = socket("172.31.0.12", PORTS[0]);
     let tool = probe();
     let load = ["--seconds", "16", "--interval", "20", "--timeout", "1000"];
-    let start = |mut command: std::process::Command| {
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
-    };
     let clients = [
-        ("a pod", start(cluster.in_pod(CLIENT, &[&["probe", "flood", &service], &load[..]].concat()))?),
+        (
+            "a pod",
+            account::start(cluster.in_pod(CLIENT, &[&["probe", "flood", &service], &load[..]].concat()))?,
+        ),
         (
             "outside",
-            start(cluster.command(&[&["exec", "world", &tool, "flood", &node], &load[..]].concat()))?,
+            account::start(
+                cluster.command(&[&["exec", "world", &tool, "flood", &node], &load[..]].concat()),
+            )?,
         ),
     ];
     let (killed, _) = kill(cluster, 4, 14.0)?;
-    report.check("agents killed", "under services", "yes", if killed > 0 { "yes" } else { "no" });
+    report.check("agents killed", "under services", "yes", yes(killed > 0));
     for (who, child) in clients {
-        let (attempts, ok) = outcomes(&account(child)?);
-        let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
-        report.check("agents killed", &format!("{who}, failed of {attempts} connections"), "0", &failed);
+        let account = Account::of(child)?;
+        let detail = format!("{who}, failed of {} connections", account.attempts());
+        report.check("agents killed", &detail, "0", &account.failed());
     }
     cluster.kubectl(&["rollout", "status", "-n", "kube-system", "daemonset/cilium", "--timeout=120s"])?;
     report.flush();
@@ -337,14 +340,9 @@ fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
         "capture inside the pod",
         "every packet carries a backend's address",
         "yes",
-        if translated { "yes" } else { "no" },
+        yes(translated),
     );
-    report.check(
-        "capture inside the pod",
-        "and none the service's",
-        "yes",
-        if seen.contains(&service) { "no" } else { "yes" },
-    );
+    report.check("capture inside the pod", "and none the service's", "yes", yes(!seen.contains(&service)));
     report.flush();
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, socket};
 use crate::connectivity::{reaches, word};
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 use crate::rules::until;
 
 /// Who calls, and whom; both run on [`NODE`].
@@ -151,8 +151,4 @@ fn text(output: &Output) -> String {
 
 fn code(output: &Output) -> String {
     output.status.code().map_or_else(|| "none".to_owned(), |code| code.to_string())
-}
-
-const fn yes(is: bool) -> &'static str {
-    if is { "yes" } else { "no" }
 }

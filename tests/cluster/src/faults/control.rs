@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::load::Load;
-use super::{Scene, Source, yes};
+use super::{Scene, Source};
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 use crate::rules::until;
 
 /// How long the API server answers nothing, then how long it refuses connections.

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Pod, Scene, Source, yes};
+use super::{Pod, Scene, Source};
 use crate::cluster::Cluster;
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 use crate::rules::until;
 
 const NAME: &str = "hostile";

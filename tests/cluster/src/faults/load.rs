@@ -1,13 +1,13 @@
 //! Connections, open and new, that have to survive what happens meanwhile.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Pod, Scene};
+use crate::account::{self, Account};
 use crate::cluster::probe;
 use crate::report::Report;
-use crate::restart::{account, outcomes};
 
 /// Longer than TCP waits before it tries again after a gap of the three seconds in which deleted links are put back (its tries are
 /// 0.2, 0.6, 1.4, 3.0 and 6.2 s after a loss): what counts is that nothing ends.
@@ -36,27 +36,15 @@ impl Load {
     /// Waits for the end and reports what broke: nothing should.
     pub(super) fn finish(self, name: &str, report: &mut Report) -> Result<()> {
         for (how, child) in self.held {
-            let account = account(child)?;
-            let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
-            let seen = if alive { broken(&account) } else { "no traffic".to_owned() };
-            report.check(name, &format!("open connections broken, {how}"), "0", &seen);
+            let broken = Account::of(child)?.broken();
+            report.check(name, &format!("open connections broken, {how}"), "0", &broken);
         }
         for (how, child) in self.opened {
-            let (attempts, ok) = outcomes(&account(child)?);
-            let seen = if attempts == 0 { "no attempts".to_owned() } else { (attempts - ok).to_string() };
-            report.check(name, &format!("new connections failed of {attempts}, {how}"), "0", &seen);
+            let account = Account::of(child)?;
+            let detail = format!("new connections failed of {}, {how}", account.attempts());
+            report.check(name, &detail, "0", &account.failed());
         }
         Ok(())
-    }
-}
-
-/// How many connections broke, and how.
-fn broken(account: &serde_json::Value) -> String {
-    let count = |key: &str| account[key].as_u64().unwrap_or(0);
-    let (failed, resets, timeouts) = (count("failed"), count("resets"), count("timeouts"));
-    match failed + resets + timeouts {
-        0 => "0".to_owned(),
-        all => format!("{all}: {failed} never opened, {resets} reset, {timeouts} silent"),
     }
 }
 
@@ -67,9 +55,8 @@ pub(super) fn canary(scene: &Scene<'_>, seconds: u64) -> Result<Child> {
 
 /// Waits for the canary's end and reports what got through: nothing should.
 pub(super) fn finish_canary(canary: Child, name: &str, report: &mut Report) -> Result<()> {
-    let (attempts, ok) = outcomes(&account(canary)?);
-    let seen = if attempts == 0 { "no attempts".to_owned() } else { ok.to_string() };
-    report.check(name, &format!("denied, but let through of {attempts}"), "0", &seen);
+    let canary = Account::of(canary)?;
+    report.check(name, &format!("denied, but let through of {}", canary.attempts()), "0", &canary.through());
     Ok(())
 }
 
@@ -77,6 +64,5 @@ fn start(scene: &Scene<'_>, from: &Pod, ask: [&str; 2], seconds: u64, timeout: &
     let (tool, seconds) = (probe(), seconds.to_string());
     let [what, to] = ask;
     let ask = [tool.as_str(), what, to, "--seconds", &seconds, "--timeout", timeout, "--interval", "20"];
-    let mut command = scene.cluster.command(&[&from.enter(), ask.as_slice()].concat());
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
+    account::start(scene.cluster.command(&[&from.enter(), ask.as_slice()].concat()))
 }

@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::load::{self, Load};
-use super::{Scene, Source, yes};
+use super::{Scene, Source};
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 
 /// How long a repair may take: pins are looked at every three seconds.
 const REPAIR: Duration = Duration::from_secs(10);

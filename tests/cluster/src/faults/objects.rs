@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Pod, Scene, Source, yes};
+use super::{Pod, Scene, Source};
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 use crate::rules::until;
 
 /// The pod that the broken policies are about, and what selects it.

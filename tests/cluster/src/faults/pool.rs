@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::yes;
 use crate::cluster::Cluster;
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
+use crate::report::{Report, yes};
 
 /// Addresses of a /29 without its own, the broadcast and the router's.
 const ROOM: usize = 5;

@@ -1,19 +1,17 @@
 //! Tables of connections that are full, and a scan on top: what is open stays open, the node says what is wrong, and is
 //! well again when it is over.
 
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
-use super::yes;
+use crate::account::{Account, start};
 use crate::cluster::{Cluster, probe, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{self, NAMESPACE};
-use crate::report::Report;
-use crate::restart::account;
+use crate::report::{Report, yes};
 
 /// Entries of each table, and connections that want to be in it.
 const ROOM: &str = "1024";
@@ -51,18 +49,13 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let scan = outside(&["flood", &nobody, "--seconds", "15", "--interval", "0", "--timeout", "1"])?;
     let told = until(&cluster, "is 9[0-9]% full|is 100% full", Duration::from_secs(30))?;
     report.check("the node says so", "cilium-dbg status", "yes", yes(told));
-    let scanned = account(scan)?["attempts"].as_u64().unwrap_or(0);
+    let scanned = Account::of(scan)?.attempts();
     report.check("scan", "attempts, at least a thousand", "yes", yes(scanned >= 1000));
     for (who, child) in watched {
-        let account = account(child)?;
-        let broken: u64 =
-            ["failed", "resets", "timeouts"].iter().filter_map(|key| account[*key].as_u64()).sum();
-        let alive = account["exchanges"].as_u64().unwrap_or(0) > 0;
-        let seen = if alive { broken.to_string() } else { "no traffic".into() };
-        report.check("open connections", &format!("{who}, broken"), "0", &seen);
+        report.check("open connections", &format!("{who}, broken"), "0", &Account::of(child)?.broken());
     }
     for child in crowd {
-        account(child)?;
+        Account::of(child)?;
     }
     let well = until(&cluster, "Cilium: *Ok", Duration::from_secs(60))?;
     report.check("when it is over", "the node is well again", "yes", yes(well));
@@ -87,10 +80,6 @@ fn services() -> Vec<serde_json::Value> {
             "endpoints": [{ "addresses": ["172.31.0.250"], "conditions": { "ready": true } }],
         }),
     ]
-}
-
-fn start(mut command: Command) -> Result<Child> {
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a client")
 }
 
 /// Whether the status of n1 comes to match a pattern in time.

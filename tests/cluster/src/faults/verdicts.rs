@@ -5,10 +5,10 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Scene, Source, yes};
+use super::{Scene, Source};
 use crate::cluster::{finished, probe, socket};
 use crate::manifests::{self, NAMESPACE, WORLD};
-use crate::report::Report;
+use crate::report::{Report, yes};
 use crate::rules::until;
 
 pub(super) fn run(scene: &Scene<'_>, report: &mut Report) -> Result<()> {

@@ -1,18 +1,17 @@
 //! The backends of a service are replaced again and again under load. Nobody may notice.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{cluster_ips, service};
+use crate::account::{self, Account};
 use crate::cluster::{Cluster, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{NAMESPACE, pod};
-use crate::report::Report;
-use crate::restart::{account, outcomes};
+use crate::report::{Report, yes};
 
 const NODE_PORT: u16 = 30_090;
 /// Attempts a second of each client.
@@ -52,24 +51,21 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     let vip = socket(&cluster_ips(cluster, "rolled")?.remove(0), 80);
     let node = socket("172.31.0.11", NODE_PORT);
     let seconds = f64::from(times) * 8.0 + 12.0;
-    let load = |mut command: std::process::Command| -> Result<Child> {
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting the load")
-    };
     let length = seconds.to_string();
     let flood = ["flood", "--seconds", &length, "--interval", PACE, "--timeout", "1000"];
     let tool = crate::cluster::probe();
     let clients = [
         (
             "a pod, ClusterIP",
-            load(cluster.in_pod("web-client", &[&["probe"], &flood[..], &[&vip]].concat()))?,
+            account::start(cluster.in_pod("web-client", &[&["probe"], &flood[..], &[&vip]].concat()))?,
         ),
         (
             "a node, ClusterIP",
-            load(cluster.command(&[&["exec", "n2", &tool], &flood[..], &[&vip]].concat()))?,
+            account::start(cluster.command(&[&["exec", "n2", &tool], &flood[..], &[&vip]].concat()))?,
         ),
         (
             "outside, NodePort",
-            load(cluster.command(&[&["exec", "world", &tool], &flood[..], &[&node]].concat()))?,
+            account::start(cluster.command(&[&["exec", "world", &tool], &flood[..], &[&node]].concat()))?,
         ),
     ];
     let start = Instant::now();
@@ -93,9 +89,8 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     report.check("rolled", "times", &times.to_string(), &done.to_string());
     report.show(&format!("{done} times in {:.0} s", start.elapsed().as_secs_f64()));
     for (who, child) in clients {
-        let account = account(child)?;
-        let (attempts, ok) = outcomes(&account);
-        let late = |(name, at): &(&String, &u64)| account["servers"][name.as_str()].as_u64() > Some(**at);
+        let account = Account::of(child)?;
+        let late = |(name, at): &(&String, &u64)| account.last_met(name) > Some(**at);
         let late = acknowledged.iter().filter(late).count();
         report.check(
             "removed backends",
@@ -103,12 +98,11 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
             "0",
             &late.to_string(),
         );
-        let failed = if attempts == 0 { "no attempts".into() } else { (attempts - ok).to_string() };
-        report.check("new connections", &format!("{who}, failed of {attempts}"), "0", &failed);
+        let detail = format!("{who}, failed of {}", account.attempts());
+        report.check("new connections", &detail, "0", &account.failed());
     }
-    let is_shown = if alive > 0 { "yes" } else { "no" };
     let detail = format!("{alive} of {} would have answered then", acknowledged.len());
-    report.check("removed backends", &detail, "yes", is_shown);
+    report.check("removed backends", &detail, "yes", yes(alive > 0));
     cluster.kubectl(&["delete", "-n", NAMESPACE, "deployment/rolled", "service/rolled", "--wait=false"])?;
     report.flush();
     Ok(())
