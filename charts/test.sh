@@ -83,9 +83,9 @@ good socket-lb 'bpf-lb-sock: "true"' 'bpf-lb-sock-hostns-only: "true"' -- --set 
 good no-socket-lb 'bpf-lb-sock: "false"' -- --set kubeProxyReplacement=true,socketLB.enabled=false
 good node-ports 'node-port-range: 20000,20010' 'node-port-bind-protection: "false"' 'enable-health-check-nodeport: "false"' -- \
   --set kubeProxyReplacement=true,nodePort.enabled=true,nodePort.bindProtection=false,nodePort.enableHealthCheck=false,'nodePort.range=20000\,20010'
-good load-balancer 'bpf-lb-algorithm: maglev' 'enable-service-topology: "true"' 'bpf-lb-maglev-table-size: "16381"' \
+good load-balancer 'bpf-lb-algorithm: maglev' 'enable-service-topology: "true"' 'bpf-lb-maglev-table-size: "65521"' \
   'bpf-lb-maglev-hash-seed: JLfvgnHc2kaSUFaI' -- \
-  --set kubeProxyReplacement=true,loadBalancer.algorithm=maglev,loadBalancer.serviceTopology=true,maglev.tableSize=16381,maglev.hashSeed=JLfvgnHc2kaSUFaI
+  --set kubeProxyReplacement=true,loadBalancer.algorithm=maglev,loadBalancer.serviceTopology=true,maglev.tableSize=65521,maglev.hashSeed=JLfvgnHc2kaSUFaI
 good services-in-bpf 'bpf-lb-external-clusterip: "true"' 'bpf-lb-source-range-all-types: "true"' 'bpf-lb-map-max: "65536"' -- \
   --set kubeProxyReplacement=true,bpf.lbExternalClusterIP=true,bpf.lbSourceRangeAllTypes=true,bpf.lbMapMax=65536
 good kpr-healthz 'kube-proxy-replacement-healthz-bind-address: 0.0.0.0:10256' -- --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=0.0.0.0:10256
@@ -155,7 +155,7 @@ bad kpr 'kubeProxyReplacement' -- --set kubeProxyReplacement=strict
 bad dsr 'loadBalancer.mode=dsr cannot be used with routingMode=tunnel' -- --set kubeProxyReplacement=true,loadBalancer.mode=dsr
 bad hybrid 'loadBalancer.mode=hybrid cannot be used with routingMode=tunnel' -- --set kubeProxyReplacement=true,loadBalancer.mode=hybrid
 bad algorithm 'loadBalancer/algorithm' -- --set loadBalancer.algorithm=least
-bad maglev-size 'maglev.tableSize=65521 is not in this version: tables have 16381 entries' -- --set kubeProxyReplacement=true,maglev.tableSize=65521
+bad maglev-size 'maglev/tableSize' -- --set kubeProxyReplacement=true,maglev.tableSize=65520
 bad maglev-seed 'maglev/hashSeed' -- --set kubeProxyReplacement=true,maglev.hashSeed=abc
 bad node-port-range 'nodePort/range' -- --set kubeProxyReplacement=true,nodePort.range=30000
 bad node-port-order 'nodePort.range=32767,30000 is no range of ports' -- --set kubeProxyReplacement=true,'nodePort.range=32767\,30000'

@@ -49,11 +49,10 @@ pub static AX_FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::with_max_entr
 pub static AX_BACKENDS: Array<Backend> = Array::with_max_entries(size::BACKENDS, 0);
 #[map]
 pub static AX_MEMBERS: HashMap<MemberKey, u32> = HashMap::with_max_entries(size::MEMBERS, NO_PREALLOC);
-/// One value an inner array: two bytes a row. Its length is a power of two, so that a mask bounds the row.
-pub type MaglevTable = [u16; MAGLEV_ROOM];
-pub const MAGLEV_ROOM: usize = 16_384;
+/// Many rows to an element: the kernel rounds each up to eight bytes. Tables have as many elements as they need.
+pub type MaglevPiece = [u16; abi::service::MAGLEV_PIECE as usize];
 #[btf_map]
-pub static AX_MAGLEV: ArrayOfMaps<BtfArray<MaglevTable, 1>, { size::MAGLEV as usize }> = ArrayOfMaps::new();
+pub static AX_MAGLEV: ArrayOfMaps<BtfArray<MaglevPiece, 1, ANY_LENGTH>, { size::MAGLEV as usize }> = ArrayOfMaps::new();
 #[map]
 pub static AX_AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(size::AFFINITY, 0);
 #[map]
@@ -73,6 +72,8 @@ pub struct SourceRange {
     pub addr: Addr,
 }
 
+/// Inner maps of an array may be longer or shorter than the one declared (kernel 5.10).
+const ANY_LENGTH: usize = 0x1000;
 /// Memory follows the entries, not the limit.
 const NO_PREALLOC: u32 = 1;
 
@@ -102,9 +103,10 @@ pub static CONFIG: NodeConfig = NodeConfig {
     tunnel_port: 0,
     node_port_min: 0,
     node_port_max: 0,
+    maglev_size: 0,
     features: 0,
     host_mac: [0; 6],
-    _pad: [0; 2],
+    _pad: [0; 6],
 };
 
 /// A record of the event ring.

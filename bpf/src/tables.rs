@@ -71,13 +71,14 @@ macro_rules! shared_tables {
         }
         #[inline(always)]
         fn maglev(&self, table: u32, row: u32) -> Option<u32> {
-            let rows: *const u16 = core::ptr::from_ref(AX_MAGLEV.get(table)?.get(0)?).cast();
+            let piece = AX_MAGLEV.get(table)?.get(row / abi::service::MAGLEV_PIECE)?;
+            let rows: *const u16 = core::ptr::from_ref(piece).cast();
             let mut row = row as usize;
             // Hides where the number comes from: LLVM, knowing it is small, would leave out the bound that the verifier wants.
             // SAFETY: adds nothing to a register; then an offset within the table.
             unsafe {
                 asm!("{0} += 0", inout(reg) row, options(nomem, nostack, preserves_flags));
-                Some(u32::from(*rows.add(row & (MAGLEV_ROOM - 1))))
+                Some(u32::from(*rows.add(row & (abi::service::MAGLEV_PIECE as usize - 1))))
             }
         }
         #[inline(always)]

@@ -138,6 +138,7 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
         node_port_max: u32::from(last_port),
         loopback_v4: IpAddr::V4(LOOPBACK_V4).into(),
         loopback_v6: IpAddr::V6(LOOPBACK_V6).into(),
+        maglev_size: config.balancing.settings.maglev_size,
         host_cookie: netlink::netns_cookie().unwrap_or_default(),
         features: switches.iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit),
         host_mac: devices.host.mac.unwrap_or_default(),

@@ -118,9 +118,6 @@ Every text names the value, the reason and the cure.
 {{- if and (ne $v.loadBalancer.mode "snat") (ne $v.routingMode "native") -}}
   {{- fail (printf "loadBalancer.mode=%s cannot be used with routingMode=%s: the backend's node learns the service's address from an IP option that the tunnel hides. Set routingMode=native or loadBalancer.mode=snat." $v.loadBalancer.mode $v.routingMode) -}}
 {{- end -}}
-{{- if and $v.maglev.tableSize (ne (int64 $v.maglev.tableSize) 16381) -}}
-  {{- fail (printf "maglev.tableSize=%d is not in this version: tables have 16381 entries, good for 160 backends a service. Remove the value." (int64 $v.maglev.tableSize)) -}}
-{{- end -}}
 {{- $ports := regexFindAll "[0-9]+" $v.nodePort.range -1 -}}
 {{- $first := index $ports 0 | int -}}
 {{- $last := index $ports 1 | int -}}

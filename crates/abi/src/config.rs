@@ -48,12 +48,14 @@ pub struct NodeConfig {
     pub node_port_min: u32,
     /// Last port of NodePort services (host order).
     pub node_port_max: u32,
+    /// Entries of each Maglev table.
+    pub maglev_size: u32,
     /// Switches, see the constants of this module.
     pub features: u32,
     /// MAC address of `cilium_host`, answered to ARP and ND of the pods.
     pub host_mac: [u8; 6],
-    pub _pad: [u8; 2],
-} size 200
+    pub _pad: [u8; 6],
+} size 208
 }
 
 /// Traffic between nodes is encapsulated.

@@ -41,7 +41,8 @@ pub const FRONTENDS: &str = "AX_FRONTENDS";
 pub const BACKENDS: &str = "AX_BACKENDS";
 /// Hash: [`crate::MemberKey`] → `u32`, all backends of all services.
 pub const MEMBERS: &str = "AX_MEMBERS";
-/// Array of arrays: slot → [`crate::service::MAGLEV_SIZE`] offsets (`u16`) into a range of backends.
+/// Array of arrays: slot → [`crate::NodeConfig::maglev_size`] offsets (`u16`) into a range of backends, in pieces of
+/// [`crate::service::MAGLEV_PIECE`].
 pub const MAGLEV: &str = "AX_MAGLEV";
 /// LRU hash: [`crate::AffinityKey`] → [`crate::Affinity`].
 pub const AFFINITY: &str = "AX_AFFINITY";

@@ -124,8 +124,12 @@ pub const MEMBER_DRAINING: u32 = 2;
 /// [`WILDCARD_V4`] or [`WILDCARD_V6`].
 pub const MEMBER_SPARED: u32 = 3;
 
-/// Entries of one Maglev table: a prime, as Cilium's default.
+/// Entries of one Maglev table where nobody says otherwise.
 pub const MAGLEV_SIZE: u32 = 16_381;
+/// Entries that a Maglev table may have: primes, as Cilium's.
+pub const MAGLEV_SIZES: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, MAGLEV_SIZE, 32_749, 65_521, 131_071];
+/// Rows of one element of a Maglev table's array: a power of two, so that a program can bound a row by a mask.
+pub const MAGLEV_PIECE: u32 = 2048;
 
 plain! {
 /// Key of [`crate::maps::AFFINITY`].

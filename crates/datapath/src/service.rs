@@ -3,8 +3,8 @@
 use abi::nat::DIRECT;
 use abi::service::{
     CLUSTER_IP, DSR, EXTERNAL_ALLOWED, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, KIND_MASK,
-    LOCAL_REDIRECT, MAGLEV_SIZE, MEMBER_ACTIVE, MEMBER_SPARED, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY,
-    SPARES, WILDCARD_V4, WILDCARD_V6,
+    LOCAL_REDIRECT, MEMBER_ACTIVE, MEMBER_SPARED, NODE_PORT, SOURCE_RANGES, SOURCE_RANGES_DENY, SPARES,
+    WILDCARD_V4, WILDCARD_V6,
 };
 use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{
@@ -108,7 +108,7 @@ pub fn choose<T: Tables>(
     }
     if !bound {
         let index = if range.maglev != 0 {
-            env.maglev(range.maglev - 1, scale(hash, MAGLEV_SIZE)).unwrap_or(0)
+            env.maglev(range.maglev - 1, scale(hash, env.config().maglev_size)).unwrap_or(0)
         } else {
             scale(draw, range.count)
         };

@@ -2,16 +2,21 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use abi::service::MAGLEV_SIZE;
+use abi::service::MAGLEV_PIECE;
 
 use crate::{
     map::{Map, MapError, MapSpec},
     table::Table,
 };
 
-/// Rows of the kernel's arrays: a power of two, so that a program can bound a row by a mask.
-const ROOM: usize = 16_384;
-const _: () = assert!(ROOM >= MAGLEV_SIZE as usize && ROOM.is_power_of_two());
+/// Rows of one element.
+const PIECE: usize = MAGLEV_PIECE as usize;
+const _: () = assert!(PIECE.is_power_of_two());
+/// Arrays inside of another may have any number of elements (kernel 5.10).
+const ANY_LENGTH: u32 = 0x1000;
+
+/// One element of a table's array.
+type Piece = [u16; PIECE];
 
 /// The tables of the services that choose by hash.
 #[derive(Debug)]
@@ -33,25 +38,35 @@ impl MaglevTables {
     /// # Errors
     /// When the kernel has no room.
     pub fn write(&self, slot: u32, rows: &[u16]) -> Result<(), MapError> {
-        let inner = Map::create("ax_maglev", spec())?;
-        let table: Table<u32, [u16; ROOM]> = Table::new(inner.try_clone()?)?;
-        let mut value = Box::new([0; ROOM]);
-        for (room, row) in value.iter_mut().zip(rows) {
-            *room = *row;
+        let inner = Map::create("ax_maglev", spec(rows.len().div_ceil(PIECE)))?;
+        let table: Table<u32, Piece> = Table::new(inner.try_clone()?)?;
+        for (index, rows) in (0u32..).zip(rows.chunks(PIECE)) {
+            let mut piece: Piece = [0; PIECE];
+            piece[..rows.len()].copy_from_slice(rows);
+            table.insert(&index, &piece)?;
         }
-        table.insert(&0, &value)?;
         self.outer.insert(&slot, &(inner.as_fd().as_raw_fd() as u32))
     }
 
-    /// The rows of the table in a slot; `None` if there is none.
+    /// The first `size` rows of the table in a slot, fewer if it has not as many; `None` if there is none.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn read(&self, slot: u32) -> Result<Option<Vec<u16>>, MapError> {
+    pub fn read(&self, slot: u32, size: u32) -> Result<Option<Vec<u16>>, MapError> {
         // Gone again, if somebody else clears the slot just now.
         let Some(Ok(inner)) = self.outer.get(&slot)?.map(Map::by_id) else { return Ok(None) };
-        let table: Table<u32, [u16; ROOM]> = Table::new(inner)?;
-        Ok(table.get(&0)?.map(|rows| rows[..MAGLEV_SIZE as usize].to_vec()))
+        let pieces = inner.spec().max_entries;
+        let table: Table<u32, Piece> = Table::new(inner)?;
+        let mut rows = Vec::with_capacity(size as usize);
+        for index in 0..pieces {
+            let Some(piece) = table.get(&index)? else { return Ok(None) };
+            rows.extend_from_slice(&piece);
+        }
+        // A longer table was made for another size, and is as little of use as a shorter one.
+        if pieces == size.div_ceil(MAGLEV_PIECE) {
+            rows.truncate(size as usize);
+        }
+        Ok(Some(rows))
     }
 
     /// Frees a slot.
@@ -64,6 +79,7 @@ impl MaglevTables {
 }
 
 /// What the kernel demands of every inner map.
-fn spec() -> MapSpec {
-    MapSpec::new(crate::MapKind::BPF_MAP_TYPE_ARRAY, 4, 2 * ROOM, 1)
+fn spec(pieces: usize) -> MapSpec {
+    let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+    MapSpec::new(crate::MapKind::BPF_MAP_TYPE_ARRAY, 4, 2 * PIECE, pieces).flags(ANY_LENGTH)
 }

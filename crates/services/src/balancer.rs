@@ -64,7 +64,7 @@ pub(crate) struct Port {
 impl Balancer {
     /// A balancer over empty tables.
     pub fn new(settings: Settings) -> Self {
-        let sets = Sets::new(settings.backend_slots, settings.maglev_slots, settings.maglev_seed);
+        let sets = Sets::new(settings.backend_slots, settings.maglev_slots, settings.hashing());
         Self::over(settings, Rows::default(), sets, Numbers::new([]), None)
     }
 
@@ -73,7 +73,7 @@ impl Balancer {
     /// and what nobody wants goes. Numbers of service ports stay. Slots that the earlier run let go in its last second
     /// count as free: starting takes longer than a packet.
     pub fn adopt(settings: Settings, found: &Found) -> Self {
-        let mut sets = Sets::new(settings.backend_slots, settings.maglev_slots, settings.maglev_seed);
+        let mut sets = Sets::new(settings.backend_slots, settings.maglev_slots, settings.hashing());
         let mut rows = Rows::default();
         let strays = adopt::adopt(found, &mut rows, &mut sets);
         let numbers = Numbers::new(rows.iter().map(|(key, frontend)| (*key, frontend.service)));

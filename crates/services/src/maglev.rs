@@ -6,58 +6,71 @@
 use std::sync::Arc;
 
 use abi::Backend;
-use abi::service::MAGLEV_SIZE;
 
 /// An entry that nobody has claimed.
 const FREE: u16 = u16::MAX;
-/// As [`MAGLEV_SIZE`], for indices.
-const SIZE: usize = MAGLEV_SIZE as usize;
 /// Claims that [`Table::agrees_with`] repeats. Each agrees by chance at most half of the time.
 const SAMPLE: usize = 64;
 
-/// A Maglev table that is yet to be computed: it costs a fraction of a millisecond and 32 KiB, so the one who writes it
-/// does it, one after the other.
+/// A Maglev table that is yet to be computed: with the usual 16,381 entries it costs a fraction of a millisecond and
+/// 32 KiB, so the one who writes it does it, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     backends: Arc<[Backend]>,
-    seed: u64,
+    hashing: Hashing,
+}
+
+/// What all tables of all nodes have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hashing {
+    pub(crate) seed: u64,
+    /// Entries of a table, one of [`abi::service::MAGLEV_SIZES`].
+    pub(crate) size: u32,
+}
+
+impl Hashing {
+    fn entries(self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
+    /// More backends than entries cannot all be chosen, nor such as an entry cannot name.
+    pub(crate) fn max_backends(self) -> usize {
+        self.entries().min(usize::from(FREE))
+    }
 }
 
 impl Table {
-    /// The table of a range of backends. At most [`Table::MAX_BACKENDS`] of them have a share in it.
-    pub(crate) fn new(backends: Arc<[Backend]>, seed: u64) -> Self {
-        Self { backends, seed }
+    /// The table of a range of backends. At most [`Hashing::max_backends`] of them have a share in it.
+    pub(crate) fn new(backends: Arc<[Backend]>, hashing: Hashing) -> Self {
+        Self { backends, hashing }
     }
-
-    /// More backends than entries cannot all be chosen.
-    pub(crate) const MAX_BACKENDS: usize = SIZE;
 
     /// The backends, in the order of their slots.
     pub fn backends(&self) -> &[Backend] {
         &self.backends
     }
 
-    /// Its [`MAGLEV_SIZE`] entries, each the offset of a backend in the range.
+    /// Its entries, each the offset of a backend in the range.
     pub fn entries(&self) -> Vec<u16> {
-        self.fill(SIZE)
+        self.fill(self.hashing.entries())
     }
 
     /// Whether `found` was computed from the same backends (those are known to be equal already) with the same seed by
     /// this algorithm. A sample tells: telling all would cost as much as writing the table anew.
     pub(crate) fn agrees_with(&self, found: &[u16]) -> bool {
-        found.len() == SIZE
+        found.len() == self.hashing.entries()
             && self.fill(SAMPLE).iter().zip(found).all(|(own, found)| *own == FREE || own == found)
     }
 
     /// The first `claims` claims.
     fn fill(&self, claims: usize) -> Vec<u16> {
-        let mut entries = vec![FREE; SIZE];
+        let mut entries = vec![FREE; self.hashing.entries()];
         let mut walks: Vec<Walk> =
-            self.backends.iter().map(|backend| Walk::new(backend, self.seed)).collect();
-        walks.truncate(Self::MAX_BACKENDS);
-        let mut left = if walks.is_empty() { 0 } else { claims.min(SIZE) };
+            self.backends.iter().map(|backend| Walk::new(backend, self.hashing)).collect();
+        walks.truncate(self.hashing.max_backends());
+        let mut left = if walks.is_empty() { 0 } else { claims.min(entries.len()) };
         while left > 0 {
-            for (offset, walk) in (0u16..).zip(&mut walks).take(left) {
+            for (offset, walk) in (0..FREE).zip(&mut walks).take(left) {
                 let entry = walk.next_free(&entries);
                 entries[entry] = offset;
                 left -= 1;
@@ -74,32 +87,32 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(backend: &Backend, seed: u64) -> Self {
-        let first = hash(backend, seed);
+    fn new(backend: &Backend, hashing: Hashing) -> Self {
+        let first = hash(backend, hashing.seed);
         let second = mix(first.wrapping_add(GOLDEN));
         // The size is prime, so any step from 1 to size - 1 visits every entry.
-        let size = u64::from(MAGLEV_SIZE);
+        let size = u64::from(hashing.size);
         Self { at: index(first % size), step: index(second % (size - 1)) + 1 }
     }
 
     fn next_free(&mut self, entries: &[u16]) -> usize {
         while entries[self.at] != FREE {
-            self.advance();
+            self.advance(entries.len());
         }
         let found = self.at;
-        self.advance();
+        self.advance(entries.len());
         found
     }
 
-    fn advance(&mut self) {
+    fn advance(&mut self, size: usize) {
         self.at += self.step;
-        if self.at >= SIZE {
-            self.at -= SIZE;
+        if self.at >= size {
+            self.at -= size;
         }
     }
 }
 
-/// Below [`MAGLEV_SIZE`], hence no truncation.
+/// Below a table's size, hence no truncation.
 fn index(value: u64) -> usize {
     usize::try_from(value).unwrap_or(0)
 }

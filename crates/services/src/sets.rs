@@ -7,7 +7,7 @@ use std::sync::Arc;
 use abi::{Backend, Range};
 
 use crate::extents::Extents;
-use crate::maglev::Table;
+use crate::maglev::{Hashing, Table};
 use crate::problem::Shortage;
 
 /// How long slots rest after the kernel dropped the last frontend that named them, ns. A packet that read the frontend
@@ -35,7 +35,7 @@ pub(crate) struct Sets {
     backends: Extents,
     backend_slots: u32,
     tables: Extents,
-    seed: u64,
+    hashing: Hashing,
     /// Tables found that are not as we would write them; named by frontends found, until those are replaced.
     foreign_tables: Vec<u32>,
     /// By their first slot.
@@ -84,12 +84,12 @@ enum Idle {
 }
 
 impl Sets {
-    pub(crate) fn new(backend_slots: u32, maglev_slots: u32, seed: u64) -> Self {
+    pub(crate) fn new(backend_slots: u32, maglev_slots: u32, hashing: Hashing) -> Self {
         Self {
             backends: Extents::new(backend_slots),
             backend_slots,
             tables: Extents::new(maglev_slots),
-            seed,
+            hashing,
             foreign_tables: Vec::new(),
             sets: BTreeMap::new(),
             by_content: HashMap::new(),
@@ -114,7 +114,7 @@ impl Sets {
             },
         };
         // Among one there is nothing to choose.
-        let maglev = choice.maglev && (2..=Table::MAX_BACKENDS).contains(&choice.backends.len());
+        let maglev = choice.maglev && (2..=self.hashing.max_backends()).contains(&choice.backends.len());
         let table = maglev && self.ensure_table(start);
         let shortage = (maglev && !table).then_some(Shortage::Tables);
         let lease = Lease { start, table };
@@ -196,7 +196,7 @@ impl Sets {
     pub(crate) fn tables(&self) -> impl Iterator<Item = (u32, Table)> {
         self.sets.values().filter_map(|set| {
             let (slot, _) = set.table.as_ref().filter(|(_, usage)| usage.idle.is_none())?;
-            Some((*slot, Table::new(Arc::clone(&set.backends), self.seed)))
+            Some((*slot, Table::new(Arc::clone(&set.backends), self.hashing)))
         })
     }
 
@@ -225,7 +225,8 @@ impl Sets {
         }
         let set = start.and_then(|start| self.sets.get_mut(&start));
         let set = set.filter(|set| set.table.is_none() && !set.backends.is_empty());
-        let fits = |set: &Set, entries| Table::new(Arc::clone(&set.backends), self.seed).agrees_with(entries);
+        let fits =
+            |set: &Set, entries| Table::new(Arc::clone(&set.backends), self.hashing).agrees_with(entries);
         match (set, entries) {
             (Some(set), Some(entries)) if fits(set, entries) => set.table = Some((slot, Usage::default())),
             _ => self.foreign_tables.push(slot),
@@ -257,7 +258,7 @@ impl Sets {
             && let Some(slot) = self.tables.take(1)
         {
             set.table = Some((slot, Usage::default()));
-            self.writes.maglev.insert(slot, Some(Table::new(Arc::clone(&set.backends), self.seed)));
+            self.writes.maglev.insert(slot, Some(Table::new(Arc::clone(&set.backends), self.hashing)));
         }
         set.table.is_some()
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::maglev::Hashing;
 use crate::model::{Algorithm, Forwarding, Protocol, Service};
 
 /// `loadBalancer.mode`.
@@ -51,6 +52,8 @@ pub struct Settings {
     pub forwarding: ForwardingMode,
     /// `maglev.hashSeed`, the same on all nodes.
     pub maglev_seed: u64,
+    /// `maglev.tableSize`, likewise: one of [`abi::service::MAGLEV_SIZES`].
+    pub maglev_size: u32,
     /// kube-proxy serves the node: only pods' connections are ours, and of frontends only cluster IPs, which pods' packets
     /// would pass kube-proxy by on their way to.
     pub only_cluster_ips: bool,
@@ -83,6 +86,7 @@ impl Settings {
             algorithm: Algorithm::Random,
             forwarding: ForwardingMode::Snat,
             maglev_seed: 0,
+            maglev_size: abi::service::MAGLEV_SIZE,
             only_cluster_ips: false,
             external_cluster_ip: false,
             source_ranges_all_types: false,
@@ -92,6 +96,10 @@ impl Settings {
             backend_slots: abi::maps::size::BACKENDS,
             maglev_slots: abi::maps::size::MAGLEV,
         }
+    }
+
+    pub(crate) fn hashing(&self) -> Hashing {
+        Hashing { seed: self.maglev_seed, size: self.maglev_size }
     }
 
     pub(crate) fn is_dsr(&self, service: &Service, protocol: Protocol) -> bool {

@@ -131,10 +131,11 @@ pub(super) async fn maglev(State(context): State<Context>) -> Answer<Vec<Maglev>
 
 /// The rows of one Maglev table.
 pub(super) async fn maglev_table(State(context): State<Context>, Path(table): Path<u32>) -> Answer<Vec<u16>> {
+    let size = context.config.balancing.settings.maglev_size;
     let Json(found) = read(&context, move |maps| {
         // The kernel has no answer for slots that do not exist.
         let exists = table < maps.maglev.spec().max_entries;
-        if exists { MaglevTables::new(&maps.maglev)?.read(table) } else { Ok(None) }
+        if exists { MaglevTables::new(&maps.maglev)?.read(table, size) } else { Ok(None) }
     })
     .await?;
     found.map(Json).ok_or_else(|| Refused::not_found(format_args!("a Maglev table {table}")))

@@ -70,7 +70,7 @@ fn node_port(balancing: &Balancing) -> NodePort {
     };
     let (algorithm, lut_size) = match settings.algorithm {
         Algorithm::Random => ("Random", 0),
-        Algorithm::Maglev => ("Maglev", abi::service::MAGLEV_SIZE),
+        Algorithm::Maglev => ("Maglev", balancing.settings.maglev_size),
     };
     NodePort {
         enabled: true,

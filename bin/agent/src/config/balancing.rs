@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use abi::service::MAGLEV_SIZES;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -171,7 +172,6 @@ fn socket(options: &Options, replaced: bool) -> Result<SocketLb> {
 }
 
 fn settings(options: &Options, map_max: Option<u32>) -> Result<Settings> {
-    maglev_table_size(options)?;
     let defaults = Settings::new(options.get("k8s-node-name"));
     Ok(Settings {
         v4: flag(options, "enable-ipv4")?,
@@ -180,6 +180,7 @@ fn settings(options: &Options, map_max: Option<u32>) -> Result<Settings> {
         algorithm: algorithm(options)?,
         forwarding: forwarding(options)?,
         maglev_seed: maglev_seed(options)?,
+        maglev_size: maglev_size(options)?,
         external_cluster_ip: flag(options, "bpf-lb-external-clusterip")?,
         source_ranges_all_types: flag(options, "bpf-lb-source-range-all-types")?,
         no_backend: no_backend(options)?,
@@ -244,16 +245,16 @@ fn node_port_range(options: &Options) -> Result<RangeInclusive<u16>> {
     }
 }
 
-fn maglev_table_size(options: &Options) -> Result<()> {
+fn maglev_size(options: &Options) -> Result<u32> {
     let size: u32 = value(options, "bpf-lb-maglev-table-size")?;
-    if size != abi::service::MAGLEV_SIZE {
+    if !MAGLEV_SIZES.contains(&size) {
         bail!(
-            "--bpf-lb-maglev-table-size={size} is not in this version: tables have {} entries, good for 160 backends a service; \
-             drop the option",
-            abi::service::MAGLEV_SIZE
+            "--bpf-lb-maglev-table-size={size} is no size of a table: use one of {}, about a hundred times the backends of the \
+             largest service",
+            MAGLEV_SIZES.map(|size| size.to_string()).join(", ")
         );
     }
-    Ok(())
+    Ok(size)
 }
 
 /// A list that is set and cannot be read opens nothing.

@@ -26,7 +26,11 @@ pub(super) const KEYS: &[Key] = &[
     key("bpf-lb-algorithm", "random", "how a service's backend is chosen: random or maglev"),
     key("bpf-lb-external-clusterip", "false", "clients outside the cluster may use cluster IPs"),
     key("bpf-lb-maglev-hash-seed", "JLfvgnHc2kaSUFaI", "12 bytes in base64, the same for all nodes"),
-    key("bpf-lb-maglev-table-size", "16381", "entries of a service's maglev table: 16381"),
+    key(
+        "bpf-lb-maglev-table-size",
+        "16381",
+        "entries of a service's maglev table: a prime, from 251 to 131071",
+    ),
     key("bpf-lb-map-max", "0", "entries of each service table; 0: the table's default"),
     key(
         "bpf-lb-acceleration",

@@ -162,6 +162,9 @@ fn options_of_the_load_balancer_arrive() {
         ("node-port-range", "20000,20010"),
         ("node-port-bind-protection", "false"),
         ("bpf-lb-map-max", "2048"),
+        ("bpf-lb-maglev-table-size", "65521"),
+        ("enable-local-redirect-policy", "true"),
+        ("lrp-address-matcher-cidrs", "169.254.0.0/16, fd00::1/64"),
         ("kube-proxy-replacement-healthz-bind-address", ":10256"),
         ("enable-health-check-nodeport", "false"),
         ("k8s-service-proxy-name", "blue"),
@@ -176,6 +179,10 @@ fn options_of_the_load_balancer_arrive() {
     assert!(settings.external_cluster_ip && settings.source_ranges_all_types && settings.topology);
     assert_eq!(settings.node_port_range, 20_000..=20_010);
     assert_eq!((settings.backend_slots, settings.maglev_slots), (2048, 2048));
+    assert_eq!((settings.maglev_size, balancing(&[]).settings.maglev_size), (65_521, 16_381));
+    assert!(on.redirects && !balancing(&[]).redirects);
+    let cidrs: Vec<String> = settings.redirect_cidrs.iter().map(ToString::to_string).collect();
+    assert_eq!(cidrs, ["169.254.0.0/16", "fd00::/64"]);
     assert!(balancing(&[]).table_sizes().next().is_none());
     let sizes: std::collections::BTreeMap<_, _> =
         balancing(&[("bpf-lb-map-max", "2048")]).table_sizes().collect();
@@ -224,7 +231,14 @@ fn options_that_the_load_balancer_cannot_follow_are_refused() {
         (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr cannot be used with --routing-mode=tunnel"),
         (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid cannot be used with --routing-mode=tunnel"),
         (("bpf-lb-mode", "nat"), "--bpf-lb-mode=nat is unknown"),
-        (("bpf-lb-maglev-table-size", "65521"), "--bpf-lb-maglev-table-size=65521 is not in this version"),
+        (
+            ("bpf-lb-maglev-table-size", "65520"),
+            "--bpf-lb-maglev-table-size=65520 is no size of a table: use one of 251,",
+        ),
+        (
+            ("lrp-address-matcher-cidrs", "169.254.0.0"),
+            "--lrp-address-matcher-cidrs: 169.254.0.0 is no prefix",
+        ),
         (("bpf-lb-maglev-hash-seed", "?"), "--bpf-lb-maglev-hash-seed=? is not base64 of 12 bytes"),
         (("bpf-lb-maglev-hash-seed", "AAAA"), "--bpf-lb-maglev-hash-seed=AAAA is not base64 of 12 bytes"),
         (("service-no-backend-response", "ignore"), "use reject or drop"),

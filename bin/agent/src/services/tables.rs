@@ -44,7 +44,7 @@ impl ServiceTables {
         take_over(&mut tables.members, &members);
         take_over(&mut tables.source_ranges, &source_ranges);
         let backend = |slot| maps.backends.get(&slot).ok().flatten();
-        let maglev = |slot| tables.maglev.read(slot).ok().flatten();
+        let maglev = |slot| tables.maglev.read(slot, settings.maglev_size).ok().flatten();
         let found = Found { frontends, members, source_ranges, backend: &backend, maglev: &maglev };
         let balancer = Balancer::adopt(settings.clone(), &found);
         Ok((tables, balancer))

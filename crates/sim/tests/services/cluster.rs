@@ -459,6 +459,7 @@ fn node_config(setup: &Setup, own: usize) -> NodeConfig {
         loopback_v6: addr("fe80::1"),
         host_cookie: host_cookie(own),
         native_mtu: 1500,
+        maglev_size: abi::service::MAGLEV_SIZE,
         tunnel_mtu: 1450,
         tunnel_port: 8472,
         tunnel_ifindex: OVERLAY,

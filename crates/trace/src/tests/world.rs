@@ -92,6 +92,7 @@ fn facts(tunnel: bool) -> NodeConfig {
         native_v4: addr("10.244.0.0"),
         native_v4_len: 112,
         native_mtu: 1500,
+        maglev_size: abi::service::MAGLEV_SIZE,
         tunnel_mtu: 1450,
         tunnel_port: 8472,
         host_ifindex: HOST,
