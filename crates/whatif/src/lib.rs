@@ -3,7 +3,7 @@
 //! [`Documents`] reads files of YAML and knows the line of every field; [`lint`] checks the policies in them, by the schema
 //! that the API server uses and the conversion that the agent uses, and warns of what means nothing. [`Inventory`] is what a
 //! cluster holds: pods, namespaces, policies. Two of its [`Rulebook`]s, one with and one without a candidate, are compared by
-//! [`diff`], table by table, and by [`replay`], which sends recorded connections through the datapath's own code.
+//! [`diff()`], table by table, and by [`replay()`], which sends recorded connections through the datapath's own code.
 //!
 //! Pure: no IO, no clock. Deliberately absent: layer 7, and what the agents of other nodes know better.
 #![forbid(unsafe_code)]
