@@ -42,10 +42,22 @@ pub(super) struct Way<'a> {
 impl Way<'_> {
     /// The source ports of a round: half of the way's own, so that none is used again in the next round.
     fn ports(&self, round: usize) -> String {
+        let (low, half) = self.lane();
+        let low = low + (round % 2) as u16 * half;
+        format!("{low}-{}", low + half - 1)
+    }
+
+    /// The source ports of all rounds.
+    pub(super) fn all_ports(&self) -> String {
+        let (low, half) = self.lane();
+        format!("{low}-{}", low + 2 * half - 1)
+    }
+
+    /// The first of the way's ports, and half their number.
+    fn lane(&self) -> (u16, u16) {
         let (lane, lanes) = self.lane;
         let half = (PORTS.end - PORTS.start) / lanes.max(1) / 2;
-        let low = PORTS.start + (lane * 2 + (round % 2) as u16) * half;
-        format!("{low}-{}", low + half - 1)
+        (PORTS.start + lane * 2 * half, half)
     }
 }
 
