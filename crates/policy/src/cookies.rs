@@ -1,7 +1,8 @@
 //! Rule cookies: one number for the set of rules behind a verdict.
 
+use crate::number_hash::NumberMap;
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use types::PolicyOrigin;
@@ -23,8 +24,8 @@ pub(crate) struct RuleHandle(Arc<(u64, RuleRef)>);
 /// (and tables that did not change need no write), and stays while it is referenced.
 #[derive(Debug, Default)]
 pub(crate) struct Cookies {
-    by_set: HashMap<Box<[u64]>, u32>,
-    by_number: HashMap<u32, Cookie>,
+    by_set: NumberMap<Box<[u64]>, u32>,
+    by_number: NumberMap<u32, Cookie>,
     /// Unreferenced numbers, oldest first, kept for events that are still under way.
     retired: VecDeque<(u32, u64)>,
     clock: u64,

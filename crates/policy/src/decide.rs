@@ -242,8 +242,17 @@ fn handles<'a>(rules: impl Iterator<Item = &'a Bound>) -> Vec<RuleHandle> {
 /// The first rule of each policy: enough to name who closes a direction.
 fn one_a_policy<'a>(rules: impl Iterator<Item = &'a Bound>) -> Vec<RuleHandle> {
     let mut first: BTreeMap<&PolicyOrigin, &RuleHandle> = BTreeMap::new();
+    let mut last: Option<&RuleHandle> = None;
     for bound in rules {
         let handle = &bound.rule.handle;
+        // A policy's rules mostly come one after the other.
+        let later = |last: &RuleHandle| {
+            let (last, this) = (last.reference(), handle.reference());
+            Arc::ptr_eq(&last.origin, &this.origin) && last.index < this.index
+        };
+        if last.replace(handle).is_some_and(later) {
+            continue;
+        }
         let kept = first.entry(&handle.reference().origin).or_insert(handle);
         if handle.reference().index < kept.reference().index {
             *kept = handle;

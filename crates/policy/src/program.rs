@@ -15,13 +15,14 @@ mod blocks;
 use crate::cookies::RuleHandle;
 use crate::decide::{Closed, Decision, Judge};
 use crate::engine::Options;
+use crate::number_hash::NumberMap;
 use crate::ports;
 use crate::repository::Compiled;
 use crate::rule::{Direction, NamedPorts, Tier, Verdict};
 use crate::selector_cache::{Identity, SelectorCache, SelectorId};
 use crate::table::L4Key;
 use crate::tree::{self, Node};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use types::NumericIdentity;
 
@@ -40,11 +41,11 @@ pub(crate) struct Bound {
 pub(crate) struct Program {
     direction: Direction,
     judge: Judge,
-    by_selector: HashMap<SelectorId, Vec<u32>>,
+    by_selector: NumberMap<SelectorId, Vec<u32>>,
     /// Rules by blocks that mean anybody's addresses.
-    by_block: HashMap<SelectorId, Vec<u32>>,
+    by_block: NumberMap<SelectorId, Vec<u32>>,
     /// Rules by blocks that mean nodes' addresses.
-    by_node_block: HashMap<SelectorId, Vec<u32>>,
+    by_node_block: NumberMap<SelectorId, Vec<u32>>,
     /// All nodes, if there are such.
     nodes: Option<SelectorId>,
     /// A block stands beside names of ports that are the peer's: who has an address then matters.
@@ -107,9 +108,9 @@ impl Program {
         let mut program = Self {
             direction,
             judge: Judge::new(bound, closed, layered, host),
-            by_selector: HashMap::new(),
-            by_block: HashMap::new(),
-            by_node_block: HashMap::new(),
+            by_selector: NumberMap::default(),
+            by_block: NumberMap::default(),
+            by_node_block: NumberMap::default(),
             nodes: None,
             named_blocks: false,
             anyone: Vec::new(),
@@ -173,17 +174,18 @@ impl Program {
         entries
     }
 
-    /// Every identity that has entries of its own, as far as `cache` knows.
-    fn identities(&self, cache: &SelectorCache) -> BTreeSet<NumericIdentity> {
-        let mut identities: BTreeSet<_> =
-            self.selectors().flat_map(|selector| cache.members(selector)).collect();
+    /// Every identity that has entries of its own, as far as `cache` knows; sorted, each once.
+    fn identities(&self, cache: &SelectorCache) -> Vec<NumericIdentity> {
+        let mut identities: Vec<_> = self.selectors().flat_map(|selector| cache.members(selector)).collect();
         if self.judge.host {
-            identities.insert(NumericIdentity::HOST);
+            identities.push(NumericIdentity::HOST);
         }
         if self.follows_named_ports() {
             let named = cache.identities().filter(|(_, identity)| !identity.named_ports.is_empty());
             identities.extend(named.map(|(id, _)| id));
         }
+        identities.sort_unstable();
+        identities.dedup();
         identities
     }
 
@@ -231,6 +233,15 @@ impl Program {
 
     /// Strength decides: entries that something stronger for anyone covers are left out.
     fn plain(&self, items: Items, host: bool) -> Entries {
+        // Most identities are named by one rule about one thing.
+        if let [(key, rule)] = items[..] {
+            let decision = self.judge.decide(rule.as_slice(), host);
+            let weaker = self.floor_at(&key, key.bits).is_some_and(|f| f.precedence > decision.precedence);
+            return match weaker || decision.is_default_deny() {
+                true => Entries::new(),
+                false => vec![(key, decision)],
+            };
+        }
         let nodes = tree::build(items, |covering| self.judge.strongest(covering));
         let decisions: Vec<Decision> =
             nodes.iter().map(|node| self.judge.decide(&node.covering, host)).collect();
@@ -340,7 +351,7 @@ fn with_rule(keys: Vec<L4Key>, rule: u32) -> impl Iterator<Item = (L4Key, Option
 }
 
 /// The rules filed under some of `selectors`, which are sorted; each once.
-fn rules_in(filed: &HashMap<SelectorId, Vec<u32>>, selectors: &[SelectorId]) -> Vec<u32> {
+fn rules_in(filed: &NumberMap<SelectorId, Vec<u32>>, selectors: &[SelectorId]) -> Vec<u32> {
     let mut rules: Vec<u32> = if filed.len() < selectors.len() {
         let matching = filed.iter().filter(|(id, _)| selectors.binary_search(id).is_ok());
         matching.flat_map(|(_, rules)| rules.iter().copied()).collect()

@@ -2,11 +2,12 @@
 
 use crate::cookies::RuleHandle;
 use crate::index::{Anchor, AnchorIndex};
+use crate::number_hash::NumberMap;
 use crate::ports;
 use crate::rule::{Owner, Peer, PortRule, Protocol, Rule, Subject, Verdict};
 use crate::selector_cache::{SelectorCache, SelectorId, normal};
 use crate::table::L4Key;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use types::{IpNet, Labels, NumericIdentity, PolicyOrigin, Selector};
 
@@ -39,7 +40,7 @@ pub(crate) struct Compiled {
 #[derive(Debug, Default)]
 pub(crate) struct Repository {
     policies: BTreeMap<Arc<PolicyOrigin>, Policy>,
-    rules: HashMap<RuleKey, Arc<Compiled>>,
+    rules: NumberMap<RuleKey, Arc<Compiled>>,
     subjects: AnchorIndex<RuleKey>,
     prefixes: BTreeMap<IpNet, usize>,
     revision: u64,

@@ -2,6 +2,7 @@
 
 use crate::cookies::{Cookies, RuleRef};
 use crate::engine::{Options, SubjectId, TableChange, TableId};
+use crate::number_hash::NumberMap;
 use crate::program::{Entries, Half, Program};
 use crate::repository::{Compiled, RuleKey};
 use crate::rule::{Direction, NamedPorts};
@@ -17,7 +18,7 @@ use types::NumericIdentity;
 pub(crate) struct Tables {
     tables: BTreeMap<TableId, Table>,
     by_content: HashMap<Content, TableId>,
-    by_selector: HashMap<SelectorId, BTreeSet<TableId>>,
+    by_selector: NumberMap<SelectorId, BTreeSet<TableId>>,
     /// Tables in which named ports alone can make entries.
     by_named_ports: BTreeSet<TableId>,
     cookies: Cookies,
@@ -170,7 +171,8 @@ impl Tables {
     }
 
     fn image(&mut self, programs: &[Program; 2], cache: &SelectorCache) -> PolicyTable {
-        let mut entries = BTreeMap::new();
+        // In the order of keys, or nearly: a map is made of such a list at once.
+        let mut entries = Vec::new();
         for (direction, program) in Direction::BOTH.into_iter().zip(programs) {
             for half in program.halves(cache) {
                 entries.extend(program.entries(half, cache).iter().map(|(l4, decision)| {
@@ -180,7 +182,7 @@ impl Tables {
         }
         let [ingress, egress] = programs;
         PolicyTable {
-            entries,
+            entries: entries.into_iter().collect(),
             deny_cookie_ingress: self.cookies.acquire(ingress.closed_by()),
             deny_cookie_egress: self.cookies.acquire(egress.closed_by()),
             enforced_ingress: ingress.enforced(),

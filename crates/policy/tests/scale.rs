@@ -119,3 +119,56 @@ fn one_policy_among_many_changes_one_table() {
     println!("policy for the pod that all {RULES} select: {:?}", start.elapsed());
     assert_eq!(update.subjects.len(), 1);
 }
+
+/// 1,000 rules about prefixes, and three addresses in each prefix, which have identities of their own.
+fn blocks() -> Engine {
+    let mut engine = Engine::new(Options::default());
+    let subject = Subject::Endpoints(selector(&[("app", "client")]));
+    let net = |i: u32, last: u32, len: u8| -> types::IpNet {
+        format!("10.{}.{}.{last}/{len}", i / 250, i % 250).parse().unwrap()
+    };
+    let rule = |i| Rule {
+        peers: vec![Peer::Cidr { prefix: net(i, 0, 24), except: Default::default(), owner: Owner::Outside }],
+        ports: vec![PortRule::ANY],
+        ..Rule::allow(subject.clone(), Direction::Egress)
+    };
+    engine.apply(PolicyOrigin::builtin("blocks"), (0..1000).map(rule).collect());
+    let identity = |i: u32| {
+        let net = net(i / 3, 10 + i % 3, 32);
+        (NumericIdentity(0x0100_0001 + i), Some(IdentityInfo::of(Labels::of_cidr(&net, "world"))))
+    };
+    engine.set_identities((0..3000).map(identity).collect());
+    engine
+}
+
+#[test]
+fn a_thousand_blocks_and_three_thousand_identities() {
+    let mut engine = blocks();
+    let mut times = Vec::new();
+    for round in 0..201 {
+        let subject = SubjectInfo { labels: pod("client", "shop"), ..SubjectInfo::default() };
+        let start = Instant::now();
+        let update = engine.set_subject(round, Some(subject));
+        times.push(start.elapsed());
+        let [TableChange::Created(table)] = &update.tables.values().collect::<Vec<_>>()[..] else {
+            panic!("one table is made: {update:?}");
+        };
+        assert_eq!(table.entries.len(), 3001, "one entry an identity, and one for the open direction");
+        engine.set_subject(round, None);
+    }
+    println!("1,000 rules about prefixes x 3,000 identities, from nothing: {:?}", median(times));
+}
+
+#[test]
+fn a_pod_that_no_rule_selects() {
+    let (mut engine, _) = engine();
+    let mut times = Vec::new();
+    for i in 0..500 {
+        let info = SubjectInfo { labels: pod("nobody", &format!("other{i}")), ..SubjectInfo::default() };
+        let start = Instant::now();
+        let update = engine.set_subject(100 + i, Some(info));
+        times.push(start.elapsed());
+        assert!(update.tables.len() <= usize::from(i == 0), "they share one table");
+    }
+    println!("pod that none of {RULES} rules selects: {:?}", median(times));
+}

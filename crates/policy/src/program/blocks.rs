@@ -20,15 +20,17 @@ impl Program {
         !self.by_block.is_empty() || !self.by_node_block.is_empty()
     }
 
-    /// Every half that may have entries, as far as `cache` knows.
-    pub(crate) fn halves(&self, cache: &SelectorCache) -> BTreeSet<Half> {
-        let mut halves = BTreeSet::from([Half::ANYONE]);
+    /// Every half that may have entries, as far as `cache` knows; sorted, each once.
+    pub(crate) fn halves(&self, cache: &SelectorCache) -> Vec<Half> {
+        let mut halves = vec![Half::ANYONE];
         halves.extend(self.identities(cache).into_iter().map(Half::of));
         let beside = self.beside_blocks(cache);
         for block in self.blocks(cache) {
-            halves.insert(Half { block, ..Half::ANYONE });
+            halves.push(Half { block, ..Half::ANYONE });
             halves.extend(beside.iter().map(|identity| Half { identity: *identity, block }));
         }
+        halves.sort_unstable();
+        halves.dedup();
         halves
     }
 
