@@ -7,7 +7,7 @@ LAB := target/debug/lab
 LAB_ARGS ?= --nodes 2 --ipv6
 BENCH ?= pod-path
 
-.PHONY: help demo test e2e bench lab-up lab-down check tools binaries
+.PHONY: help demo test e2e conformance bench lab-up lab-down check tools binaries
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -20,6 +20,9 @@ test: tools binaries ## All test layers, with counts
 
 e2e: tools binaries ## Kubernetes' own tests: FOCUS='\[sig-network\].*intra-pod' SKIP=..., both regular expressions
 	@tools/test-e2e.sh '$(FOCUS)' '$(SKIP)'
+
+conformance: tools binaries ## The network-policy-api's own tests of ClusterNetworkPolicy: TESTS='CNPAdmin.*' or all
+	@tools/test-conformance.sh $(if $(TESTS),'$(TESTS)')
 
 bench: tools binaries ## Measure: BENCH=pod-path or BENCH=services (beside kube-proxy) writes target/bench/NAME.json
 	@cargo xtask bench $(BENCH)

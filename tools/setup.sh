@@ -4,6 +4,7 @@
 #   tools/setup.sh build      only what compiling needs (Debian packages, Rust, bpf-linker)
 #   tools/setup.sh check      that and cargo-deny
 #   tools/setup.sh e2e        only what Kubernetes' end-to-end suite needs beside everything
+#   tools/setup.sh conformance   that, and the conformance suite of the network-policy-api
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -152,6 +153,17 @@ e2e_build() {
     CGO_ENABLED=0 nice go test -c -ldflags "-s -w $(kubernetes_stamp)" -o "$1/e2e.test" k8s.io/kubernetes/test/e2e
 }
 
+# The suite, what lists its images, and what speaks SCTP in them.
+conformance_tool() { once conformance conformance_build; }
+
+conformance_build() {
+  local suite=sigs.k8s.io/network-policy-api
+  CGO_ENABLED=0 nice go build -v -o "$1/conformance-images" ./images &&
+    CGO_ENABLED=0 nice go build -v -o "$1/conformance-agnhost" ./agnhost &&
+    CGO_ENABLED=0 nice go test -c -ldflags "-s -w" -o "$1/conformance.test" $suite/conformance &&
+    go list -m -f '{{.Version}}' $suite > "$1/conformance.version"
+}
+
 base() {
   step "Debian packages" packages
   step "Rust" rust
@@ -164,9 +176,10 @@ case ${1:-all} in
     base
     step "cargo-deny" cargo_deny
     ;;
-  e2e)
+  e2e | conformance)
     step "Debian packages of the suite's images" e2e_packages
     step "end-to-end suite $KUBERNETES (first time 8 minutes)" e2e_tool
+    [ "$1" = e2e ] || step "conformance suite (first time 3 minutes)" conformance_tool
     ;;
   all)
     base
@@ -174,6 +187,6 @@ case ${1:-all} in
     step "helm (first time 2 minutes)" helm_tool
     step "CoreDNS (first time 2 minutes)" coredns_tool
     ;;
-  *) die "usage: $0 [build|check|e2e|all]" ;;
+  *) die "usage: $0 [build|check|e2e|conformance|all]" ;;
 esac
 run_steps

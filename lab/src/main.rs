@@ -152,16 +152,35 @@ struct UpArgs {
 enum ImageCommand {
     /// Make the archives in target/images
     Build {
-        /// Those of Kubernetes' end-to-end suite instead
-        #[arg(long)]
-        e2e: bool,
+        #[command(flatten)]
+        which: SuiteImages,
     },
     /// Make them and import them into all nodes
     Load {
-        /// Those of Kubernetes' end-to-end suite instead
-        #[arg(long)]
-        e2e: bool,
+        #[command(flatten)]
+        which: SuiteImages,
     },
+}
+
+/// Images of a test suite, in place of the lab's own.
+#[derive(Args)]
+struct SuiteImages {
+    /// Those of Kubernetes' end-to-end suite instead
+    #[arg(long)]
+    e2e: bool,
+    /// Those of the network-policy-api's conformance suite instead
+    #[arg(long, conflicts_with = "e2e")]
+    conformance: bool,
+}
+
+impl SuiteImages {
+    fn or(&self, usual: impl FnOnce() -> Result<Vec<image::Image>>) -> Result<Vec<image::Image>> {
+        match self {
+            SuiteImages { e2e: true, .. } => image::e2e::images(),
+            SuiteImages { conformance: true, .. } => image::e2e::conformance(),
+            SuiteImages { .. } => usual(),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -332,16 +351,14 @@ fn pods(lab: &Lab, what: PodCommand) -> Result<ExitCode> {
 
 fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {
     match what {
-        ImageCommand::Build { e2e } => {
-            let images = if *e2e { image::e2e::images()? } else { image::all(true, true)? };
-            for archive in image::build(&images)? {
+        ImageCommand::Build { which } => {
+            for archive in image::build(&which.or(|| image::all(true, true))?)? {
                 report::say(archive.display());
             }
         }
-        ImageCommand::Load { e2e } => {
+        ImageCommand::Load { which } => {
             let spec = lab.spec()?;
-            let usual = || image::all(spec.cni == Cni::Chart, spec.dns);
-            let archives = image::build(&if *e2e { image::e2e::images()? } else { usual()? })?;
+            let archives = image::build(&which.or(|| image::all(spec.cni == Cni::Chart, spec.dns))?)?;
             for node in spec.nodes() {
                 node::import_images(lab, &machine::Handle::open(lab, &node.name)?, &archives)?;
             }

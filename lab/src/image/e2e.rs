@@ -12,6 +12,8 @@ use crate::run::{output, tool};
 
 /// The suite, which knows the names.
 const SUITE: &str = "e2e.test";
+/// What knows the names of the network-policy-api's suite.
+const CONFORMANCE: &str = "conformance-images";
 /// Where in a name the images that we can make are; others need an account, or are not there on purpose.
 const PUBLIC: [&str; 2] = ["e2e-test-images/", "/pause:"];
 /// Programs of their own, with their libraries, that the tests call in a shell; all others are busybox. Some tests want the `nc`
@@ -46,31 +48,12 @@ const TEXTS: [(&str, &str); 4] = [
 pub(crate) fn images() -> Result<Vec<Image>> {
     let asked = output(Command::new(tool(SUITE)?).arg("--list-images"))
         .context("the end-to-end suite does not list its images: run `tools/setup.sh e2e`")?;
-    let busybox = tool(BUSYBOX)?;
-    let applets = output(Command::new(&busybox).arg("--list"))?;
-    let programs = programs()?;
-    let tools = Image {
-        texts: TEXTS.to_vec(),
-        links: links(&applets, &programs),
-        files: programs.into_iter().chain([("bin/busybox".to_owned(), busybox)]).collect(),
-        ..Image::default()
-    };
-    let mut agnhost = Image {
+    let tools = tools()?;
+    let agnhost = Image {
         names: named(&asked, &["agnhost", "jessie-dnsutils"]),
         file: "e2e-agnhost.tar",
-        entrypoint: vec!["/agnhost"],
-        command: vec!["pause"],
-        ..tools.clone()
+        ..agnhost(&tools)?
     };
-    for (place, source) in [
-        ("agnhost", "agnhost"),
-        ("coredns", "coredns"),
-        ("localhost.crt", "agnhost.crt"),
-        ("localhost.key", "agnhost.key"),
-    ] {
-        agnhost.files.push((place.into(), tool(source)?));
-    }
-    agnhost.links.push(("agnhost-2".into(), "agnhost".into()));
     Ok(vec![
         // Whatever answers on port 80 is a web server here.
         Image {
@@ -97,6 +80,46 @@ pub(crate) fn images() -> Result<Vec<Image>> {
             ..Image::default()
         },
     ])
+}
+
+/// The one image of the network-policy-api's suite. Its agnhost does itself what it is asked in SCTP, which few kernels have.
+pub(crate) fn conformance() -> Result<Vec<Image>> {
+    let asked = output(&mut Command::new(tool(CONFORMANCE)?))
+        .context("the conformance suite does not list its images: run `tools/setup.sh conformance`")?;
+    let mut image =
+        Image { names: named(&asked, &["agnhost"]), file: "conformance-agnhost.tar", ..agnhost(&tools()?)? };
+    image.files.retain(|(place, _)| place != "agnhost");
+    image.files.push(("agnhost-kubernetes".into(), tool("agnhost")?));
+    image.files.push(("agnhost".into(), tool("conformance-agnhost")?));
+    Ok(vec![image])
+}
+
+/// Programs that are called in a shell.
+fn tools() -> Result<Image> {
+    let busybox = tool(BUSYBOX)?;
+    let applets = output(Command::new(&busybox).arg("--list"))?;
+    let programs = programs()?;
+    Ok(Image {
+        texts: TEXTS.to_vec(),
+        links: links(&applets, &programs),
+        files: programs.into_iter().chain([("bin/busybox".to_owned(), busybox)]).collect(),
+        ..Image::default()
+    })
+}
+
+/// Clients and servers of the suites.
+fn agnhost(tools: &Image) -> Result<Image> {
+    let mut image = Image { entrypoint: vec!["/agnhost"], command: vec!["pause"], ..tools.clone() };
+    for (place, source) in [
+        ("agnhost", "agnhost"),
+        ("coredns", "coredns"),
+        ("localhost.crt", "agnhost.crt"),
+        ("localhost.key", "agnhost.key"),
+    ] {
+        image.files.push((place.into(), tool(source)?));
+    }
+    image.links.push(("agnhost-2".into(), "agnhost".into()));
+    Ok(image)
 }
 
 /// The names in a list whose last part, without the version, is one of these.
