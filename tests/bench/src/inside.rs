@@ -24,7 +24,7 @@ pub(crate) struct Task {
     pub(crate) pods: Vec<PodObject>,
     /// A `kubectl proxy`.
     pub(crate) api: SocketAddr,
-    /// ADDs one by one, of each plugin.
+    /// ADDs one by one, of each plugin; none: policy alone is measured.
     pub(crate) adds: usize,
     /// Changes of policy.
     pub(crate) changes: usize,
@@ -63,6 +63,12 @@ pub(crate) enum Stage {
     Policy,
     /// The API server's own part of that.
     PolicyAcknowledged,
+    /// Policy written until the agent says that endpoints have it.
+    PolicyRealized,
+    /// Packets sent after that which met the old policy.
+    OldVerdicts,
+    /// Packets a second in all of this.
+    Rate,
     /// Programs that are new after all pods and policies.
     Programs,
     /// Memory of the agent with all pods.
@@ -75,27 +81,44 @@ pub(crate) enum Stage {
 pub(crate) fn run(task: &Path) -> Result<()> {
     let text = std::fs::read(task).with_context(|| format!("reading {}", task.display()))?;
     let task: Task = serde_json::from_slice(&text)?;
+    let mut attached = Vec::new();
+    if task.adds == 0 {
+        all_at_once(&task, &mut attached)?;
+        return changes(&task, &attached);
+    }
     tell(Stage::Memory, agent::memory().map(|mib| vec![mib]))?;
     let programs = agent::programs();
     let (ours, ptp) = one_by_one(&task);
     tell(Stage::Add, ours)?;
     tell(Stage::AddPtp, ptp)?;
-    let mut attached = Vec::new();
     tell(Stage::Burst, all_at_once(&task, &mut attached).map(|time| vec![time]))?;
-    let (enforced, acknowledged) = match policy::measure(&attached, task.api, task.changes) {
-        Ok(times) => {
-            let (enforced, acknowledged) = times.into_iter().unzip();
-            (Ok(enforced), Ok(acknowledged))
-        }
-        Err(error) => (Err(anyhow!("{error:#}")), Err(error)),
-    };
-    tell(Stage::Policy, enforced)?;
-    tell(Stage::PolicyAcknowledged, acknowledged)?;
+    changes(&task, &attached)?;
     let new = programs.and_then(|before| Ok(agent::programs()?.difference(&before).count()));
     tell(Stage::Programs, new.map(|new| vec![new as f64]))?;
     tell(Stage::MemoryWithPods, agent::memory().map(|mib| vec![mib]))?;
     let starts = (0..task.restarts).map(|_| agent::restart().map(|time| time.as_secs_f64()));
     tell(Stage::Start, starts.collect())?;
+    Ok(())
+}
+
+/// Changes of policy, under the eyes of packets.
+fn changes(task: &Task, attached: &[(Attachment, IpAddr)]) -> Result<()> {
+    let outcome = policy::measure(attached, task.api, task.changes);
+    type Value = fn(&policy::Change) -> f64;
+    let stages: [(Stage, Value); 5] = [
+        (Stage::Policy, |change| change.enforced.as_secs_f64()),
+        (Stage::PolicyAcknowledged, |change| change.acknowledged.as_secs_f64()),
+        (Stage::PolicyRealized, |change| change.realized.as_secs_f64()),
+        (Stage::OldVerdicts, |change| change.old_verdicts as f64),
+        (Stage::Rate, |change| change.rate),
+    ];
+    for (stage, value) in stages {
+        let samples = match &outcome {
+            Ok(changes) => Ok(changes.iter().map(value).collect()),
+            Err(error) => Err(anyhow!("{error:#}")),
+        };
+        tell(stage, samples)?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! (`BPF_ENABLE_STATS`), less what an empty program costs on the same packets. Both are run in turns, so that
 //! what else the machine does meets both.
 
+pub(crate) mod lookup;
 mod node;
 
 use anyhow::{Context, Result, anyhow, ensure};

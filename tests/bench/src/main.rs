@@ -1,4 +1,4 @@
-//! Measures the pod path and services, and writes `target/bench/NAME.json`: pairs in one run, medians of ratios, never an
+//! Measures the pod path, services and policy, and writes `target/bench/NAME.json`: pairs in one run, medians of ratios, never an
 //! assertion. It ends with 0 once all was measured, whatever the values; what could not be measured is in the file too,
 //! without a value and with the reason.
 
@@ -8,6 +8,7 @@ mod kernel;
 mod lab;
 mod pairs;
 mod pod_path;
+mod policy;
 mod services;
 mod stats;
 mod suite;
@@ -22,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use suite::Suite;
 
 #[derive(Parser)]
-#[command(about = "Measures the pod path and services", version)]
+#[command(about = "Measures the pod path, services and policy", version)]
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
@@ -34,6 +35,8 @@ enum Bench {
     PodPath(Wish<pod_path::Part>),
     /// Connections to services beside those to pods, and beside kube-proxy
     Services(Wish<services::Part>),
+    /// What policies cost: the engine, lookups, from the API server to packets
+    Policy(Wish<policy::Part>),
     /// What is measured inside a lab's node
     #[command(hide = true)]
     Inside { task: PathBuf },
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().bench {
         Bench::PodPath(wish) => measure("pod-path", wish),
         Bench::Services(wish) => measure("services", wish),
+        Bench::Policy(wish) => measure("policy", wish),
         Bench::Inside { task } => inside::run(&task),
         Bench::InsideServices { task } => services::inside::run(&task),
     };

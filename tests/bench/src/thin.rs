@@ -14,6 +14,8 @@ use crate::stats::{estimate, median, quantile};
 
 /// Prefixes of the figures of this part.
 pub(crate) const PREFIXES: &[&str] = &["add.", "programs.loaded", "policy.", "agent."];
+/// Those of [`policy_figures`].
+pub(crate) const POLICY_PREFIXES: &[&str] = &["policy."];
 
 const NODE: &str = "t1";
 /// As many as a kubelet runs by default.
@@ -22,7 +24,7 @@ const PROXY_PORT: u16 = 8899;
 /// The figures of this part.
 pub(crate) fn figures() -> Vec<Figure> {
     let cilium = "Cilium 1.19.4: median of 434 at 20 pods at once, the agent's part alone";
-    vec![
+    let mut figures = vec![
         Figure::lower("add.to_first_ping.p50", "ms"),
         Figure::lower("add.to_first_ping.p99", "ms").goal(20.0).peer(cilium),
         Figure::lower("add.ptp.to_first_ping.p50", "ms"),
@@ -31,17 +33,30 @@ pub(crate) fn figures() -> Vec<Figure> {
         Figure::lower("add.p99_over_ptp", "ratio").goal(1.0).peer("the reference plugin ptp"),
         Figure::lower("add.110_pods_at_once", "s").goal(3.0),
         Figure::lower("programs.loaded_for_pods_and_policies", "programs").goal(0.0),
-        Figure::lower("policy.write_to_enforcement.p50", "ms"),
-        Figure::lower("policy.write_to_enforcement.p99", "ms").goal(25.0),
-        Figure::lower("policy.api_server_acknowledges.p50", "ms"),
-        Figure::lower("policy.api_server_acknowledges.p99", "ms"),
         Figure::lower("agent.memory_idle", "MiB").goal(25.0).peer("Cilium 1.19.4: 180"),
         Figure::lower("agent.memory_110_pods", "MiB"),
         Figure::lower("agent.start_to_reconciled", "s").goal(0.5),
+    ];
+    figures.extend(policy_figures());
+    figures
+}
+
+/// Those of policy alone.
+pub(crate) fn policy_figures() -> Vec<Figure> {
+    let realized = "the agent's word that endpoints have it";
+    vec![
+        Figure::lower("policy.write_to_enforcement.p50", "ms"),
+        Figure::lower("policy.write_to_enforcement.p99", "ms").goal(25.0),
+        Figure::lower("policy.write_to_realized.p50", "ms").peer(realized),
+        Figure::lower("policy.write_to_realized.p99", "ms").peer(realized),
+        Figure::lower("policy.old_verdicts_after_realized", "packets").goal(0.0),
+        Figure::higher("policy.packets_a_second", "packets"),
+        Figure::lower("policy.api_server_acknowledges.p50", "ms"),
+        Figure::lower("policy.api_server_acknowledges.p99", "ms"),
     ]
 }
 
-/// How much to do.
+/// How much to do; without ADDs, policy alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) adds: usize,
@@ -96,8 +111,11 @@ fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
         Stage::Add => &["add.to_first_ping", "add.p"],
         Stage::AddPtp => &["add.ptp", "add.p"],
         Stage::Burst => &["add.110"],
-        Stage::Policy => &["policy.write"],
+        Stage::Policy => &["policy.write_to_enforcement"],
         Stage::PolicyAcknowledged => &["policy.api"],
+        Stage::PolicyRealized => &["policy.write_to_realized"],
+        Stage::OldVerdicts => &["policy.old"],
+        Stage::Rate => &["policy.packets"],
         Stage::Programs => &["programs.loaded"],
         Stage::MemoryWithPods => &["agent.memory_110"],
         Stage::Start => &["agent.start"],
@@ -119,6 +137,13 @@ fn record(figures: &mut Figures, seen: &Seen) -> Result<()> {
         Stage::PolicyAcknowledged => {
             percentiles(figures, "policy.api_server_acknowledges", ms(0.5), ms(0.99), samples.len())
         }
+        Stage::PolicyRealized => {
+            percentiles(figures, "policy.write_to_realized", ms(0.5), ms(0.99), samples.len())
+        }
+        Stage::OldVerdicts => {
+            figures.set("policy.old_verdicts_after_realized", samples.iter().sum(), samples.len())
+        }
+        Stage::Rate => figures.set("policy.packets_a_second", median(samples), samples.len()),
         Stage::Programs => {
             figures.set("programs.loaded_for_pods_and_policies", median(samples), samples.len())
         }

@@ -8,6 +8,8 @@ mod naive;
 mod random;
 mod written;
 
+use std::thread;
+
 use cluster::Cluster;
 use random::Random;
 
@@ -22,27 +24,39 @@ fn number(name: &str, default: u64) -> u64 {
 fn tables_do_what_the_api_says() {
     let cases = number("AXONEME_CASES", 2_000);
     let first = number("AXONEME_SEED", 1);
-    let (mut judged, mut passed) = (0, 0);
-    for seed in first..first + cases.div_ceil(PACKETS) {
-        let mut random = Random::new(seed);
-        let written = written::world(&mut random);
-        let cluster = Cluster::of(&written);
-        let mut node = cluster.node();
-        for _ in 0..PACKETS {
-            let packet = written.packet(&mut random);
-            let expected = naive::judge(&written, &packet);
-            let seen = cluster.send(&mut node, &packet);
-            assert!(
-                seen == expected,
-                "seed {seed}: {packet:?}\nthe API says {expected:?}, the tables {seen:?}\n{}",
-                written.text()
-            );
-            judged += 1;
-            passed += u64::from(expected == naive::Outcome::Passes);
-        }
-    }
+    let seeds = first..first + cases.div_ceil(PACKETS);
+    let workers = thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let passed: u64 = thread::scope(|scope| {
+        let part = |worker| seeds.clone().skip(worker as usize).step_by(workers as usize);
+        let threads: Vec<_> = (0..workers)
+            .map(|worker| scope.spawn(move || part(worker).map(judge_world).sum::<u64>()))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("every world agrees")).sum()
+    });
+    let judged = seeds.count() as u64 * PACKETS;
     // Worlds in which nothing or everything passes would show nothing.
     assert!(passed * 10 > judged && passed * 10 < judged * 9, "{passed} of {judged} pass");
+}
+
+/// Judges packets of the world of this seed; how many pass.
+fn judge_world(seed: u64) -> u64 {
+    let mut random = Random::new(seed);
+    let written = written::world(&mut random);
+    let cluster = Cluster::of(&written);
+    let mut node = cluster.node();
+    let mut passed = 0;
+    for _ in 0..PACKETS {
+        let packet = written.packet(&mut random);
+        let expected = naive::judge(&written, &packet);
+        let seen = cluster.send(&mut node, &packet);
+        assert!(
+            seen == expected,
+            "seed {seed}: {packet:?}\nthe API says {expected:?}, the tables {seen:?}\n{}",
+            written.text()
+        );
+        passed += u64::from(expected == naive::Outcome::Passes);
+    }
+    passed
 }
 
 #[test]

@@ -2,14 +2,17 @@
 //!
 //! One pod sends a numbered datagram to another each fraction of a millisecond, and the other sends it back. The policy
 //! alternates between denying and allowing them. Denied: the time at which the first datagram without an answer was
-//! sent. Allowed: the time at which the first answered one was sent. Both count from before the request.
+//! sent. Allowed: the time at which the first answered one was sent. Both count from before the request. Meanwhile the agent
+//! is asked which revision its endpoints have: once it says that they have the new one, no datagram may meet the old.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use api::endpoint::Endpoint;
+use api::{Client, paths};
 use serde_json::{Value, json};
 
 use super::plugin::Attachment;
@@ -17,7 +20,7 @@ use super::plugin::Attachment;
 const PORT: u16 = 9000;
 const OTHER_PORT: u16 = 9001;
 /// Between datagrams.
-const PACE: Duration = Duration::from_micros(200);
+const PACE: Duration = Duration::from_micros(100);
 /// An answer that has not come by then does not come.
 const LATEST: Duration = Duration::from_millis(50);
 /// A change that has not been seen by then failed.
@@ -25,12 +28,22 @@ const LIMIT: Duration = Duration::from_secs(10);
 const POLICIES: &str = "/apis/cilium.io/v2/namespaces/default/ciliumnetworkpolicies";
 const POLICY: &str = "bench";
 
-/// Seconds of each change: until packets met it, and until the API server had acknowledged it.
-pub(super) fn measure(
-    pods: &[(Attachment, IpAddr)],
-    api: SocketAddr,
-    changes: usize,
-) -> Result<Vec<(f64, f64)>> {
+/// What was seen of a change. Times count from before the request.
+pub(super) struct Change {
+    /// The first datagram that met the new policy was sent.
+    pub(super) enforced: Duration,
+    /// The API server has answered.
+    pub(super) acknowledged: Duration,
+    /// The agent has said that endpoints have it.
+    pub(super) realized: Duration,
+    /// Datagrams sent after that and treated as before.
+    pub(super) old_verdicts: usize,
+    /// Datagrams a second.
+    pub(super) rate: f64,
+}
+
+/// Changes the policy so many times.
+pub(super) fn measure(pods: &[(Attachment, IpAddr)], api: SocketAddr, changes: usize) -> Result<Vec<Change>> {
     let ((client, _), servers) = pods.split_first().context("no pods")?;
     ensure!(servers.len() >= 99, "{} pods are connected, 100 are needed", pods.len());
     for (server, _) in servers {
@@ -53,18 +66,47 @@ pub(super) fn measure(
     Ok(samples)
 }
 
-fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<(f64, f64)> {
+fn change(stream: &mut Stream, api: SocketAddr, allowed: bool) -> Result<Change> {
     let path = format!("{POLICIES}/{POLICY}");
     let body = policy(allowed);
-    let writer = thread::spawn(move || {
+    let agent = Client::new(paths::SOCKET);
+    let before = revision(&agent)?;
+    let writer = thread::spawn(move || -> Result<_> {
         let start = Instant::now();
-        request(api, "PATCH", &path, &body).map(|()| (start, start.elapsed()))
+        request(api, "PATCH", &path, &body)?;
+        let acknowledged = start.elapsed();
+        while revision(&agent)? <= before {
+            ensure!(start.elapsed() < LIMIT, "waited {LIMIT:?} for the agent to say that endpoints have it");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok((start, acknowledged, start.elapsed()))
     });
-    stream.run_until(LIMIT, |stream| stream.agrees(allowed))?;
-    let (start, acknowledged) = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
-    let first = turn(&stream.sent, allowed).context("no datagram met the new policy")?;
-    let enforced = first.at.saturating_duration_since(start);
-    Ok((enforced.as_secs_f64(), acknowledged.as_secs_f64()))
+    let first = stream.sent.len();
+    stream.run_until(LIMIT, |stream| stream.agrees(allowed) && writer.is_finished())?;
+    let (start, acknowledged, realized) = writer.join().map_err(|_| anyhow!("the writer panicked"))??;
+    // Long enough that datagrams sent after the agent's word had time to be answered.
+    let end = start + realized + 4 * LATEST;
+    stream.run_until(LIMIT, |_| Instant::now() > end)?;
+    let met = turn(&stream.sent, allowed).context("no datagram met the new policy")?;
+    let settled = Instant::now() - LATEST;
+    let after = stream.sent.iter().filter(|d| d.at > start + realized && d.at < settled);
+    let sent = stream.sent.get(first..).unwrap_or_default();
+    let (Some(one), Some(last)) = (sent.first(), sent.last()) else { bail!("no datagram was sent") };
+    Ok(Change {
+        enforced: met.at.saturating_duration_since(start),
+        acknowledged,
+        realized,
+        old_verdicts: after.filter(|datagram| datagram.answered != allowed).count(),
+        rate: sent.len() as f64 / (last.at - one.at).as_secs_f64(),
+    })
+}
+
+/// The policy revision that all endpoints have.
+fn revision(agent: &Client) -> Result<u64> {
+    let endpoints: Vec<Endpoint> =
+        agent.get(paths::ENDPOINTS).context("asking the agent for its endpoints")?;
+    let revisions = endpoints.iter().map(|one| one.status.policy.realized.policy_revision);
+    revisions.min().context("the agent has no endpoints")
 }
 
 /// The first datagram that met the new policy. The last ones have not had time to be answered, which under a denial looks
@@ -190,7 +232,7 @@ fn request(api: SocketAddr, method: &str, path: &str, body: &Value) -> Result<()
         let mut rest = String::new();
         let _ = reader.read_to_string(&mut rest);
         let said = rest.split("\r\n\r\n").nth(1).unwrap_or_default();
-        anyhow::bail!("{method} {path}: {} {said}", status.trim());
+        bail!("{method} {path}: {} {said}", status.trim());
     }
     Ok(())
 }

@@ -109,7 +109,23 @@ impl Node {
         for i in 10..count {
             allow(10_000 + i as u32, if i % 2 == 0 { INGRESS } else { EGRESS }, 8);
         }
-        let slot = self.policies.publish(&content).context("publishing a policy table")?;
+        self.give(&content)
+    }
+
+    /// Gives both pods a policy in which the world may be reached by TCP, with entries for others up to `count`, spread over
+    /// the numbers that identities have.
+    pub(super) fn set_entries_for_the_world(&mut self, count: usize) -> Result<()> {
+        let entry = PolicyEntry { precedence: 1, cookie: 7, bits: 8, ..PolicyEntry::default() };
+        let numbers = (0..count.saturating_sub(1) as u32).map(|i| 256 + i);
+        let content = numbers.chain([identity::LOCAL_MIN]).map(|identity| {
+            let key = PolicyKey { identity, block: 0, direction: EGRESS, protocol: TCP, port: 0 };
+            (PolicyTrieKey::new(key, &entry), entry)
+        });
+        self.give(&content.collect())
+    }
+
+    fn give(&mut self, content: &PolicyContent) -> Result<()> {
+        let slot = self.policies.publish(content).context("publishing a policy table")?;
         for (index, (ifindex, last)) in [(POD_A, 0x0a), (POD_B, 0x0b)].into_iter().enumerate() {
             let facts = PodFacts {
                 identity: [IDENTITY_A, IDENTITY_B][index],
