@@ -341,6 +341,30 @@ pub(crate) fn enable_run_time_stats() -> io::Result<OwnedFd> {
     unsafe { bpf_fd(bpf_cmd::BPF_ENABLE_STATS, &mut attr) }
 }
 
+/// Has the kernel make frames like `data_in`, run an XDP program on each, and do with them what it says.
+pub(crate) fn run_live_frames(
+    program: BorrowedFd<'_>,
+    data_in: &[u8],
+    ctx: &[u8],
+    repeat: u32,
+) -> io::Result<TestRunAttr> {
+    /// `BPF_F_TEST_XDP_LIVE_FRAMES` (kernel 5.18).
+    const LIVE_FRAMES: u32 = 2;
+    let mut attr = TestRunAttr {
+        program: raw(program),
+        data_in: address(data_in),
+        data_in_len: data_in.len() as u32,
+        ctx_in: address(ctx),
+        ctx_in_len: ctx.len() as u32,
+        repeat,
+        flags: LIVE_FRAMES,
+        ..Default::default()
+    };
+    // SAFETY: both buffers live for the call and have the lengths given.
+    unsafe { bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr) }?;
+    Ok(attr)
+}
+
 /// Runs a program on `data_in` and `ctx`; the kernel writes the packet after the last run to `data_out` and the context
 /// over `ctx`.
 pub(crate) fn test_run(

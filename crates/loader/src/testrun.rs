@@ -12,6 +12,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::sys;
 
+mod generator;
+pub use generator::Generator;
+
 /// `struct __sk_buff` up to the fields a test run reads or writes (`include/uapi/linux/bpf.h`). The kernel refuses a run when
 /// any other field than `mark`, `priority`, `ingress_ifindex`, `ifindex`, `cb`, `tstamp`, `wire_len`, `gso_segs`,
 /// `gso_size` or `hwtstamp` is not zero; an `ifindex` must exist in the calling thread's network namespace.

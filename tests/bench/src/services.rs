@@ -6,6 +6,7 @@
 
 mod change;
 mod connect;
+mod early;
 mod field;
 pub(crate) mod inside;
 mod maglev;
@@ -31,6 +32,8 @@ pub(crate) enum Part {
     Maglev,
     /// From outside to a node port
     NodePort,
+    /// A node port before the stack
+    Xdp,
     /// Changes, restarts and memory with many services
     Scale,
     /// From pod to cluster IP, with more and more services
@@ -38,12 +41,13 @@ pub(crate) enum Part {
 }
 
 impl suite::Part for Part {
-    const ALL: &'static [Self] = &[Part::Maglev, Part::NodePort, Part::Scale, Part::Connect];
+    const ALL: &'static [Self] = &[Part::Maglev, Part::NodePort, Part::Xdp, Part::Scale, Part::Connect];
 
     fn figures(self, quick: bool) -> Vec<Figure> {
         match self {
             Part::Maglev => maglev::figures(),
             Part::NodePort => node_port::figures(),
+            Part::Xdp => early::figures(),
             Part::Scale => scale::figures(scale::Effort::new(quick)),
             Part::Connect => connect::figures(connect::Effort::new(quick)),
         }
@@ -53,6 +57,7 @@ impl suite::Part for Part {
         match self {
             Part::Maglev => maglev::PREFIXES,
             Part::NodePort => node_port::PREFIXES,
+            Part::Xdp => early::PREFIXES,
             Part::Scale => scale::PREFIXES,
             Part::Connect => connect::PREFIXES,
         }
@@ -62,6 +67,7 @@ impl suite::Part for Part {
         match self {
             Part::Maglev => maglev::measure(figures),
             Part::NodePort => node_port::measure(figures, rounds::Effort::new(quick)),
+            Part::Xdp => early::measure(figures, rounds::Effort::new(quick)),
             Part::Scale => scale::measure(figures, scale::Effort::new(quick)),
             Part::Connect => connect::measure(figures, connect::Effort::new(quick)),
         }

@@ -116,6 +116,11 @@ impl Pair {
         self.object.programs().iter().map(|program| (program.name(), program.stats()))
     }
 
+    /// A loaded program.
+    pub fn program(&self, name: &str) -> Result<&loader::Program> {
+        self.object.program(name).with_context(|| format!("program {name} is not in the object"))
+    }
+
     /// The kernel's maps.
     pub fn maps(&self) -> &Maps {
         &self.object.maps
@@ -295,9 +300,7 @@ impl Pair {
     fn early(&self, sent: &Sent) -> Result<InKernel> {
         const XDP_PASS: u32 = 2;
         const XDP_TX: u32 = 3;
-        let loaded =
-            self.object.program("xdp_ingress").context("program xdp_ingress is not in the object")?;
-        let (retval, frame) = test_run_xdp(loaded, &sent.frame, sent.ifindex)?;
+        let (retval, frame) = test_run_xdp(self.program("xdp_ingress")?, &sent.frame, sent.ifindex)?;
         let word = match retval {
             XDP_PASS => Action::Pass as u32,
             XDP_TX => Action::Transmit as u32,
@@ -315,8 +318,7 @@ impl Pair {
             Program::OverlayIngress => "overlay_ingress",
             Program::HostEgress => "host_egress",
         };
-        let loaded =
-            self.object.program(name).with_context(|| format!("program {name} is not in the object"))?;
+        let loaded = self.program(name)?;
         let tunnel = sent.tunnel.unwrap_or(TunnelKey { identity: 0, remote: Addr::UNSPECIFIED });
         let ctx = SkBuff {
             ifindex: sent.ifindex,

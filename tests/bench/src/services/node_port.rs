@@ -41,9 +41,6 @@ pub(super) fn figures() -> Vec<Figure> {
         ratio("forwarded_over_direct"),
         forwarded("snat_over_forwarded").goal(0.92),
         forwarded("dsr_over_forwarded").goal(0.97),
-        Figure::higher("node_port.xdp_over_nftables", "ratio")
-            .goal(5.0)
-            .peer("nftables DNAT, packets a second"),
     ];
     for way in WAYS {
         figures.push(Figure::lower(format!("node_port.{way}.p50"), "µs"));
@@ -54,7 +51,6 @@ pub(super) fn figures() -> Vec<Figure> {
 
 /// Measures everything of this part.
 pub(super) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
-    figures.give_up(&["node_port.xdp"], "there was no XDP when this was written: it wants a generator of packets that this measurement has not")?;
     let field = Field::up("benchnodeport")?;
     let (lab, server) = (&field.lab, field.pods.server);
     for (name, port, forwarding) in [("snat", SNAT, "snat"), ("dsr", DSR, "dsr")] {
