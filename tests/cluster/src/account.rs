@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::cluster::finished;
 
+/// Milliseconds within which a connection has to come about. A packet lost in the handshake would cost 1000 of them and is counted
+/// apart, as such: on two cores full of restarting agents, clients may have to wait for the processor.
+pub(crate) const PATIENCE: &str = "5000";
+
 /// Starts a load: a command that ends with `probe hold …` or `probe flood …`.
 pub(crate) fn start(mut command: Command) -> Result<Child> {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a load")
@@ -38,11 +42,12 @@ impl Account {
         self.count("attempts")
     }
 
-    /// How many of them did not come about.
+    /// How many of them did not come about, and what became of them.
     pub(crate) fn failed(&self) -> String {
-        match self.attempts() {
-            0 => "no attempts".to_owned(),
-            attempts => (attempts - self.through_count()).to_string(),
+        match (self.attempts(), self.attempts() - self.through_count()) {
+            (0, _) => "no attempts".to_owned(),
+            (_, 0) => "0".to_owned(),
+            (_, failed) => format!("{failed}: {}", self.0["outcomes"]),
         }
     }
 

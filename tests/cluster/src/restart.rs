@@ -7,17 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::account::{self, Account};
+use crate::account::{self, Account, PATIENCE};
 use crate::cluster::{Cluster, socket};
 use crate::manifests::NAMESPACE;
 use crate::report::{Report, yes};
 
 /// Longest pause between two kills. Short against the agent's start, so that some hit it while it starts.
 const PAUSE: Duration = Duration::from_millis(2500);
-
-/// Milliseconds within which a connection has to come about. A packet lost in the handshake would cost 1000 of them and is counted
-/// apart, as such: on two cores full of restarting agents, clients may have to wait for the processor.
-const PATIENCE: &str = "5000";
 
 /// Kills the agents of both nodes `times` times.
 pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<()> {

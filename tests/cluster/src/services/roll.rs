@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{cluster_ips, service};
-use crate::account::{self, Account};
+use crate::account::{self, Account, PATIENCE};
 use crate::cluster::{Cluster, socket};
 use crate::connectivity::wait_for_pods;
 use crate::manifests::{NAMESPACE, pod};
@@ -52,7 +52,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     let node = socket("172.31.0.11", NODE_PORT);
     let seconds = f64::from(times) * 8.0 + 12.0;
     let length = seconds.to_string();
-    let flood = ["flood", "--seconds", &length, "--interval", PACE, "--timeout", "1000"];
+    let flood = ["flood", "--seconds", &length, "--interval", PACE, "--timeout", PATIENCE];
     let tool = crate::cluster::probe();
     let clients = [
         (
@@ -100,6 +100,8 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
         );
         let detail = format!("{who}, failed of {}", account.attempts());
         report.check("new connections", &detail, "0", &account.failed());
+        let detail = format!("{who}, handshakes that lost a packet");
+        report.check("new connections", &detail, "0", &account.lost_openings());
     }
     let detail = format!("{alive} of {} would have answered then", acknowledged.len());
     report.check("removed backends", &detail, "yes", yes(alive > 0));
