@@ -21,8 +21,13 @@ use crate::stats::estimate;
 pub(super) const PREFIXES: &[&str] = &["xdp."];
 
 const PORT: u16 = 30_080;
+const NODE: &str = "172.31.0.11";
+const CLIENT: &str = "172.31.0.100";
+const CLIENT_PORT: u16 = 40_000;
 const BACKEND: &str = "10.244.2.20";
 const BACKEND_PORT: u16 = 8080;
+/// Where IPv4 keeps the source port, behind an Ethernet header.
+const SOURCE_PORT_AT: usize = 34;
 const UDP: u8 = 17;
 const XDP_TX: u32 = 3;
 /// Packets of a turn; the counter of what was sent must show them.
@@ -52,12 +57,19 @@ pub(super) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
         run("ethtool", &["-K", "p-eth0", "gro", "on"])?;
         let pair = Pair::new(place, false)?;
         node_port(&pair)?;
-        let packet = packet();
-        let (verdict, _) = test_run_xdp(pair.program("xdp_ingress")?, &packet, ETH0)?;
-        ensure!(verdict == XDP_TX, "our program does not send the packet on, it says {verdict}");
+        let packet = packet((CLIENT, CLIENT_PORT), (NODE, PORT));
+        let sent_on = |packet: &[u8]| -> Result<Vec<u8>> {
+            let (verdict, sent) = test_run_xdp(pair.program("xdp_ingress")?, packet, ETH0)?;
+            ensure!(verdict == XDP_TX, "our program does not send a packet on, it says {verdict}");
+            Ok(sent)
+        };
+        // A connection that is answered, as most are.
+        let sent = sent_on(&packet)?;
+        let port = u16::from_be_bytes([sent[SOURCE_PORT_AT], sent[SOURCE_PORT_AT + 1]]);
+        sent_on(&self::packet((BACKEND, BACKEND_PORT), (NODE, port)))?;
         let ours = Generator::new(&packet, Some(pair.program("xdp_ingress")?)).context("packets for us")?;
         let stack = Generator::new(&packet, None::<&OwnedFd>).context("packets for the stack")?;
-        // The first turn makes the connection. Ours does it before there is another way.
+        // Ours leave before there is another way.
         turn(&ours)?;
         run("nft", &[RULES])?;
         turn(&stack)?;
@@ -91,16 +103,17 @@ fn node_port(pair: &Pair) -> Result<()> {
     Ok(maps.frontends.insert(&key, &row)?)
 }
 
-/// A client's packet to the node port.
-fn packet() -> Vec<u8> {
+/// A packet as it comes from the link.
+fn packet(from: (&str, u16), to: (&str, u16)) -> Vec<u8> {
+    let address = |text: &str| text.parse().unwrap_or(std::net::IpAddr::from([0; 4]));
     build(&Spec {
         source_mac: mac(0x30),
         destination_mac: [2, 0, 0, 0, 1, 0],
-        source: [172, 31, 0, 100].into(),
-        destination: [172, 31, 0, 11].into(),
+        source: address(from.0),
+        destination: address(to.0),
         protocol: UDP,
-        source_port: 40_000,
-        destination_port: PORT,
+        source_port: from.1,
+        destination_port: to.1,
         flags: 0,
         hops: 64,
     })
