@@ -140,6 +140,7 @@ parts! {
     ax_refuse = Refuse,
     ax_reset = Reset,
     ax_unreachable = Unreachable,
+    ax_prohibit = Prohibit,
     ax_add_service = AddService,
     ax_learn_service = LearnService,
     ax_forward = Forward,
@@ -149,6 +150,8 @@ parts! {
     ax_from_netdev = FromNetdev,
     ax_from_overlay = FromOverlay,
     ax_from_host = FromHost,
+    ax_to_node = ToNode,
+    ax_from_node = FromNode,
 }
 
 impl Tables for Kernel {

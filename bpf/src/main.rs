@@ -30,6 +30,7 @@ const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const ZERO_CHECKSUM: u64 = 2;
 const PACKET_HOST: u32 = 0;
+const BPF_F_INGRESS: u64 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
@@ -82,7 +83,7 @@ fn act<const INGRESS: bool>(kernel: &mut Kernel, outcome: Result<(), DropReason>
         return SHOT;
     }
     match verdict.action {
-        Action::Pass => NEXT,
+        Action::Pass | Action::Own => NEXT,
         Action::Stack => {
             // The frame was addressed to a device behind this one.
             let _ = kernel.ctx.change_type(PACKET_HOST);
@@ -94,8 +95,11 @@ fn act<const INGRESS: bool>(kernel: &mut Kernel, outcome: Result<(), DropReason>
         Action::Pod => unsafe { helpers::bpf_redirect(verdict.ifindex, 0) as i32 },
         Action::Neighbour => neighbour(verdict.ifindex, &verdict.gateway),
         Action::Tunnel => tunnel(kernel, &verdict.gateway, verdict.identity),
+        // Back to where it came from: on an egress hook that is up the device's other way.
         // SAFETY: as above.
-        Action::Reply => unsafe { helpers::bpf_redirect(kernel.ifindex(), 0) as i32 },
+        Action::Reply => unsafe {
+            helpers::bpf_redirect(kernel.ifindex(), if INGRESS { 0 } else { BPF_F_INGRESS }) as i32
+        },
         // Only XDP sends past the stack.
         Action::Transmit => SHOT,
     }

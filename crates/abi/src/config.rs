@@ -83,3 +83,7 @@ pub const DSR: u32 = 1024;
 /// kube-proxy serves this node, or did before: TCP connections from outside that are under way and unknown here are the
 /// stack's.
 pub const TAKEOVER: u32 = 2048;
+/// The node is an endpoint: what it sends and gets through its devices and from its pods meets its own policy.
+pub const HOST_FIREWALL: u32 = 4096;
+/// Who is denied is told so by ICMP.
+pub const DENY_RESPONSE: u32 = 8192;

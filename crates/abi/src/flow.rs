@@ -22,7 +22,8 @@ plain! {
 pub struct End {
     /// Next hop, or tunnel endpoint, for [`GO_NEIGHBOUR`] and [`GO_TUNNEL`].
     pub gateway: Addr,
-    /// Interface to send through. For a pod of this node, also the interface its own packets must come from.
+    /// Interface to send through. For a pod of this node, also the interface its own packets must come from; for the node
+    /// itself, if it has a policy, `cilium_host`.
     pub ifindex: u32,
     /// [`GO_STACK`] and others.
     pub go: u8,
@@ -46,6 +47,9 @@ pub const GO_POD: u8 = 2;
 pub const GO_NEIGHBOUR: u8 = 3;
 /// Encapsulated to another node.
 pub const GO_TUNNEL: u8 = 4;
+/// The node's own traffic, which goes on as its stack has it: to this node itself (then `ifindex` is that of
+/// `cilium_host`) or to whom it speaks.
+pub const GO_ON: u8 = 5;
 
 plain! {
 /// A flow. Arrays of two are indexed by the side (position in [`FlowKey::addr`]) that *sends*, for counters and TCP

@@ -29,7 +29,8 @@ pub const IPCACHE_TUNNEL: u32 = 1;
 pub const IPCACHE_HOST: u32 = 2;
 
 plain! {
-/// A pod of this node, found by the interface index of its host-side device.
+/// A pod of this node, found by the interface index of its host-side device; or the node itself, if it has a policy of its
+/// own, by that of `cilium_host`. Without that row nothing of the node's is held back.
 pub struct PodFacts {
     /// Security identity of the pod's labels.
     pub identity: u32,
@@ -56,6 +57,8 @@ pub struct PodFacts {
 
 /// Policy drops of this pod become allowed and audited.
 pub const POD_AUDIT: u16 = 1;
+/// The pod may send from any address.
+pub const POD_ANY_SOURCE: u16 = 4;
 /// The pod's policy names addresses whoever has them: peers are looked up by their block, too.
 pub const POD_BLOCKS: u16 = 2;
 

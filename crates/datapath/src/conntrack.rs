@@ -1,7 +1,8 @@
 //! Flows: is this packet part of something decided, and if not, what is decided?
 
 use abi::flow::{
-    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_POD, GO_UNKNOWN, HALF_OPEN_LIFETIME, HIGH_CLOSED, SERVED,
+    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_ON, GO_POD, GO_STACK, GO_UNKNOWN, HALF_OPEN_LIFETIME,
+    HIGH_CLOSED, SERVED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
 use abi::tables::POD_BLOCKS;
@@ -97,7 +98,8 @@ pub fn related<E: Env>(env: &mut E, work: &mut Work) -> bool {
     // A pod forwards for nobody: it may only report what was sent to itself, under the verdict that holds now.
     let from = work.sender.identity;
     let cluster = from >= identity::CLUSTER_MIN && !identity::is_local_scope(from);
-    let pod = (work.sender.pod != 0 || cluster) && env.config().features & config::SOURCE_CHECK != 0;
+    let local = work.sender.pod != 0 && from != identity::HOST;
+    let pod = (local || cluster) && env.config().features & config::SOURCE_CHECK != 0;
     if pod && !work.inner.destination.same(&work.packet.source) {
         return false;
     }
@@ -137,10 +139,10 @@ fn same_pods(flow: &Flow, work: &Work) -> bool {
     owner(&flow.end[from]) == work.sender.pod && owner(&flow.end[to]) == work.receiver.pod
 }
 
-/// The device of the pod at an end, 0 if it was none of this node's.
+/// The device of the pod at an end, or of the node if it had a policy; 0 if it was neither.
 #[inline(always)]
 const fn owner(end: &End) -> u32 {
-    if end.go == GO_POD { end.ifindex } else { 0 }
+    if matches!(end.go, GO_POD | GO_STACK | GO_ON) { end.ifindex } else { 0 }
 }
 
 /// Whether this packet opens a new connection although an entry is there: the entry has ended, or its *other* side
@@ -244,7 +246,7 @@ fn apply(flow: &mut Flow, decision: &Decision) {
 
 /// Prepares the question to policy.
 #[inline(always)]
-fn ask(work: &mut Work, reply: bool, report: bool) {
+pub(crate) fn ask(work: &mut Work, reply: bool, report: bool) {
     work.decision = Decision {
         reply: u32::from(reply),
         report: u32::from(report),
@@ -255,7 +257,7 @@ fn ask(work: &mut Work, reply: bool, report: bool) {
     };
 }
 
-/// Policy at both ends, as far as they are pods of this node.
+/// Policy at both ends, as far as they are pods of this node, or the node itself with a policy of its own.
 #[inline(always)]
 pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     let reply = work.decision.reply != 0;
@@ -273,7 +275,9 @@ pub fn decide<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
         } else {
             (&work.packet.destination, work.receiver.identity)
         };
-        work.decision.masquerade = u32::from(server == 0 && masqueraded(env, to, identity));
+        // The node's own packets have its address already.
+        let elsewhere = server == 0 && client != env.config().host_ifindex;
+        work.decision.masquerade = u32::from(elsewhere && masqueraded(env, to, identity));
     }
     if server != 0 {
         work.decision.egress = 0;

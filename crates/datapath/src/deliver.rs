@@ -1,7 +1,7 @@
 //! Sending a packet on: hop limit, addresses of the link, mark, and the way out.
 
-use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
-use abi::{DropReason, End, mark};
+use abi::flow::{GO_NEIGHBOUR, GO_ON, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
+use abi::{DropReason, End, config, mark};
 
 use crate::env::{Action, Env, Verdict};
 use crate::packet::{IPV6, L3, LAST_HOP, Packet};
@@ -14,6 +14,10 @@ const ETH_HEADER: u32 = 14;
 /// carries no mark, so that the device's program translates it.
 #[inline(always)]
 pub fn send<E: Env>(env: &mut E, work: &mut Work, end: &End, identity: u32) -> Result<(), DropReason> {
+    if env.config().features & config::HOST_FIREWALL != 0 && end.go == GO_ON {
+        work.verdict.action = Action::Own;
+        return Ok(());
+    }
     let hop = work.hop != 0;
     let mut go = end.go;
     if (hop && work.packet.is(LAST_HOP)) || oversized(env, end) || go == GO_UNKNOWN {

@@ -1,19 +1,19 @@
 //! The entry points: one for each place where a program sits. Each leaves its verdict in the work's `verdict`.
 
-use abi::flow::{ANSWERED, DENIED, GO_NEIGHBOUR, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
+use abi::flow::{ANSWERED, DENIED, GO_NEIGHBOUR, GO_ON, GO_POD, GO_STACK, GO_TUNNEL, GO_UNKNOWN};
 use abi::flow::{HIGH_CLOSED, LOW_CLOSED, MASQUERADE, RESET, SERVED};
-use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
+use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL, POD_ANY_SOURCE};
 use abi::{DropReason, End, Flow, TraceReason, config, identity, mark};
 
 use crate::conntrack::{related, settled_lifetime, starter, update};
 use crate::deliver::{oversized, send};
-use crate::env::{Action, Env, Table};
+use crate::env::{Action, Env, Table, Verdict};
 use crate::packet::{FRAGMENT, ICMP_ERROR, IPV6, L3, LAST_HOP, Packet, frame, protocol, tcp};
 use crate::parts::Part;
 use crate::side::{Side, ipcache, masqueraded, world};
 use crate::trace::dropped;
 use crate::work::Work;
-use crate::{nat, neighbour, service};
+use crate::{host, nat, neighbour, service};
 
 /// A packet leaves a pod: TCX ingress of its host-side device.
 #[inline(always)]
@@ -49,9 +49,14 @@ pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRe
             if env.local(&work.packet.destination).is_none()
                 && !service::dead_end(env, &work.packet.destination) =>
         {
+            work.packet.unread();
             Ok(())
         }
         Err(reason) => Err(reason),
+    };
+    let outcome = match outcome {
+        Ok(()) if host::may_arrive(env, work) => env.part(Part::ToNode, work),
+        other => other,
     };
     finish(env, work, outcome, false)
 }
@@ -59,7 +64,9 @@ pub fn netdev_ingress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRe
 #[inline(always)]
 fn from_netdev<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     fast(env, work, |_, flow, from, sender| {
-        sender.go == GO_NEIGHBOUR || (sender.go == GO_STACK && flow.identity[from] != identity::HOST)
+        sender.go == GO_NEIGHBOUR
+            || (sender.go == GO_STACK && flow.identity[from] != identity::HOST)
+            || (sender.go == GO_ON && sender.ifindex == 0)
     })?;
     otherwise(env, work, Part::FromNetdev)
 }
@@ -72,16 +79,41 @@ pub fn netdev_egress<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropRea
     let features = env.config().features;
     let marked = env.mark() & mark::MAGIC_MASK;
     let done = marked == mark::IDENTITY || marked == mark::SNAT_DONE;
+    let translates = features & (config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SERVICES) != 0;
+    let guards = features & config::HOST_FIREWALL != 0;
+    work.hop = 0;
     let mut outcome = Ok(());
-    if features & (config::MASQUERADE_V4 | config::MASQUERADE_V6 | config::SERVICES) != 0
-        && !done
-        && env.part(Part::Parse, work).is_ok()
-        && work.packet.frame == frame::IP
-    {
-        work.nobody();
-        outcome = to_netdev(env, work);
+    if (translates || guards) && !done {
+        let read = env.part(Part::Parse, work).is_ok();
+        if work.packet.frame == frame::IP {
+            if guards {
+                outcome = from_node(env, work, read);
+            }
+            if outcome.is_ok() {
+                work.nobody();
+            }
+            if outcome.is_ok() && translates && read {
+                outcome = to_netdev(env, work);
+            }
+        }
     }
     finish(env, work, outcome, true)
+}
+
+/// The node's own policy. Whatever becomes of the packet afterwards, it says so before addresses change.
+#[inline(always)]
+fn from_node<E: Env>(env: &mut E, work: &mut Work, read: bool) -> Result<(), DropReason> {
+    if read {
+        fast(env, work, |_, _, _, sender| sender.go == GO_ON && sender.ifindex != 0)?;
+    } else {
+        work.packet.unread();
+    }
+    if work.settled() {
+        work.verdict.action = Action::Pass;
+        return Ok(());
+    }
+    work.nobody();
+    env.part(Part::FromNode, work)
 }
 
 /// A packet comes out of the tunnel: TCX ingress of the tunnel device.
@@ -108,6 +140,7 @@ fn from_overlay<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
     fast(env, work, |_, flow, from, sender| {
         flow.identity[from] == tunnel.identity
             && sender.go == GO_TUNNEL
+            && flow.end[(from ^ 1) & 1].go != GO_ON
             && sender.gateway.same(&tunnel.remote)
     })?;
     otherwise(env, work, Part::FromOverlay)
@@ -175,7 +208,14 @@ fn finish<E: Env>(
                 env.count(0, egress);
             }
         }
-        Err(reason) => dropped(env, work, reason, egress),
+        Err(reason) => {
+            dropped(env, work, reason, egress);
+            let denied = matches!(reason, DropReason::PolicyDenied | DropReason::PolicyDeny);
+            if denied && env.config().features & config::DENY_RESPONSE != 0 {
+                // Dropped it is, and counted so; the answer is another packet, made of it.
+                return env.part(Part::Prohibit, work).map_err(|_| reason);
+            }
+        }
     }
     outcome
 }
@@ -242,15 +282,7 @@ fn fast<E: Env>(
 /// The slow path behind every entry point: track, report, send.
 #[inline(always)]
 fn slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
-    if work.packet.is(ICMP_ERROR) && related(env, work) {
-        work.reason = TraceReason::Related as u32;
-        work.report = 1;
-    } else {
-        env.part(Part::Track, work)?;
-    }
-    if work.report != 0 || env.monitor() > 1 {
-        env.part(Part::Passed, work)?;
-    }
+    judge(env, work)?;
     // What a backend answers carries the service's address from here on.
     if work.served != 0 {
         env.part(Part::ComeBack, work)?;
@@ -260,6 +292,21 @@ fn slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     }
     let (end, identity) = (work.receiver.end, work.sender.identity);
     send(env, work, &end, identity)
+}
+
+/// Decides on the packet, and reports it.
+#[inline(always)]
+pub(crate) fn judge<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
+    if work.packet.is(ICMP_ERROR) && related(env, work) {
+        work.reason = TraceReason::Related as u32;
+        work.report = 1;
+    } else {
+        env.part(Part::Track, work)?;
+    }
+    if work.report != 0 || env.monitor() > 1 {
+        env.part(Part::Passed, work)?;
+    }
+    Ok(())
 }
 
 /// Whether an answer to this node's address turned out to be for the client behind it.
@@ -293,7 +340,8 @@ pub fn pod_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> 
         return env.part(Part::Neighbour, work);
     }
     let own = if work.packet.is(IPV6) { &pod.v6 } else { &pod.v4 };
-    if env.config().features & config::SOURCE_CHECK != 0 && !work.packet.source.same(own) {
+    let checked = env.config().features & config::SOURCE_CHECK != 0 && pod.flags & POD_ANY_SOURCE == 0;
+    if checked && !work.packet.source.same(own) {
         return Err(DropReason::InvalidSourceIp);
     }
     let tunnelled = u32::from(u16::from_be(work.packet.destination_port)) == env.config().tunnel_port;
@@ -523,7 +571,12 @@ pub fn overlay_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReas
                 return env.part(Part::Forward, work);
             }
         }
-        work.verdict.action = Action::Stack;
+        if work.receiver.pod != 0 {
+            // Off the fast path: some of it is an answer to a port that was given away, see below.
+            work.receiver.end.go = GO_ON;
+            judge(env, work)?;
+        }
+        work.verdict = Verdict::plain(Action::Stack);
         return Ok(());
     }
     if work.receiver.end.go != GO_POD {
@@ -551,15 +604,22 @@ pub fn host_slow<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason>
             work.sender.end = End::going(GO_STACK);
         }
     }
+    let own = work.sender.end.go == GO_STACK;
     let marked = env.mark();
     if marked & mark::MAGIC_MASK == mark::IDENTITY {
         // A pod's. It went up the stack for its size or hop limit, or to a port of this node that leads to another pod.
         work.sender.identity = mark::carried(marked);
+    } else if own {
+        let go = if work.receiver.end.go == GO_TUNNEL { GO_ON } else { GO_STACK };
+        host::node(env, &mut work.sender, go);
     }
     if work.receiver.end.go == GO_POD {
         return slow(env, work);
     }
-    if work.sender.end.go == GO_STACK && env.config().features & config::SERVICES != 0 {
+    if work.sender.pod != 0 {
+        judge(env, work)?;
+    }
+    if own && env.config().features & config::SERVICES != 0 {
         // Clients of services go this way under the same address.
         record(env, work)?;
     }

@@ -26,10 +26,12 @@ pub enum Action {
     Neighbour = 4,
     /// Out of the tunnel device to the node `gateway`, with `identity` as VNI.
     Tunnel = 5,
-    /// Back where it came from (answers to ARP and neighbour solicitations).
+    /// Back where it came from: answers to ARP, to neighbour solicitations, to what is refused.
     Reply = 6,
     /// Out of the device `ifindex` as it is, link addresses and all.
     Transmit = 7,
+    /// The node's own, and allowed: on to the next program and the stack or the wire, as it came.
+    Own = 8,
 }
 
 /// What to do with a packet, and how. Flat and always whole: registers that only some variants fill are "unreadable" to

@@ -11,6 +11,7 @@ pub mod deliver;
 mod dsr;
 pub mod entry;
 pub mod env;
+pub mod host;
 pub mod nat;
 pub mod neighbour;
 pub mod packet;

@@ -48,6 +48,9 @@ pub const ECHO_REPLY: u8 = 16;
 /// Any fragment.
 pub const FRAGMENT: u8 = 32;
 
+/// Its transport header could not be read, and nothing in it means anything.
+pub const UNREAD: u8 = 64;
+
 /// What a frame holds, see [`Packet::frame`].
 pub mod frame {
     /// Something else.
@@ -123,6 +126,16 @@ impl Packet {
             key.port = [self.destination_port, self.source_port];
             1
         }
+    }
+
+    /// Forgets the transport header, of which nothing or not all could be read.
+    #[inline(always)]
+    pub fn unread(&mut self) {
+        self.flags |= UNREAD;
+        self.source_port = 0;
+        self.destination_port = 0;
+        self.tcp = 0;
+        self.icmp_type = 0;
     }
 
     /// Whether this opens a TCP connection.

@@ -4,7 +4,7 @@ use abi::DropReason;
 
 use crate::env::Env;
 use crate::work::Work;
-use crate::{conntrack, dsr, entry, nat, neighbour, packet, refuse, rewrite, service, trace};
+use crate::{conntrack, dsr, entry, host, nat, neighbour, packet, refuse, rewrite, service, trace};
 
 /// A part of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub enum Part {
     Reset,
     /// By an ICMP error.
     Unreachable,
+    /// Tell a sender that policy denies what it sends.
+    Prohibit,
     /// Tell the backend's node under which address to answer.
     AddService,
     /// Learn it from another node.
@@ -79,6 +81,10 @@ pub enum Part {
     FromOverlay,
     /// Slow path of a packet from this node's stack.
     FromHost,
+    /// The node's own policy on a packet to it from a native device.
+    ToNode,
+    /// The node's own policy on a packet from it through a native device.
+    FromNode,
 }
 
 /// Runs a part.
@@ -114,6 +120,7 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::Refuse => refuse::refuse(env, work),
         Part::Reset => refuse::reset(env, work),
         Part::Unreachable => refuse::unreachable(env, work),
+        Part::Prohibit => refuse::prohibit(env, work),
         Part::AddService => dsr::add(env, work),
         Part::LearnService => dsr::learn(env, work),
         Part::Forward => entry::forward(env, work),
@@ -126,5 +133,7 @@ pub fn run<E: Env>(env: &mut E, part: Part, work: &mut Work) -> Result<(), DropR
         Part::FromNetdev => entry::netdev_slow(env, work),
         Part::FromOverlay => entry::overlay_slow(env, work),
         Part::FromHost => entry::host_slow(env, work),
+        Part::ToNode => host::arrive(env, work),
+        Part::FromNode => host::leave(env, work),
     }
 }

@@ -285,6 +285,8 @@ pub enum Step {
     Choose = 3,
     /// The connection needs a port of this node's.
     Allocate = 4,
+    /// No service: policy denies the packet, and its sender is told.
+    Prohibit = 5,
 }
 
 /// Finds the connection of a packet to a service, or the service that it opens one to.

@@ -5,6 +5,7 @@ use abi::tables::{IPCACHE_HOST, IPCACHE_TUNNEL};
 use abi::{Addr, End, Identity, IpcacheEntry, PodFacts, config};
 
 use crate::env::{Env, ROUTE_STACK};
+use crate::host;
 use crate::work::Work;
 
 /// One end of a packet.
@@ -13,7 +14,8 @@ use crate::work::Work;
 pub struct Side {
     /// Security identity.
     pub identity: Identity,
-    /// Interface index of the pod's device if the end is a pod of this node, else 0.
+    /// Interface index of the pod's device if the end is a pod of this node; that of `cilium_host` if it is the node itself
+    /// and has a policy; else 0.
     pub pod: u32,
     /// How packets to it travel, as far as known here.
     pub end: End,
@@ -73,7 +75,9 @@ pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
     if let Some(entry) = ipcache(env, &addr) {
         side.identity = entry.identity;
         if entry.flags & IPCACHE_HOST != 0 {
-            side.end = End::going(GO_STACK);
+            if !host::node(env, side, GO_STACK) {
+                side.end = End::going(GO_STACK);
+            }
             return;
         }
         if entry.flags & IPCACHE_TUNNEL != 0 && env.config().features & config::TUNNEL != 0 {

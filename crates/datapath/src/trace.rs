@@ -1,7 +1,7 @@
 //! What is told about a packet.
 
 use abi::event::{AUDITED, EGRESS, IPV6};
-use abi::flow::{GO_NEIGHBOUR, GO_POD, GO_TUNNEL};
+use abi::flow::{GO_NEIGHBOUR, GO_ON, GO_POD, GO_TUNNEL};
 use abi::{DropReason, End, Event, EventKind, TracePoint, TraceReason};
 
 use crate::env::Env;
@@ -31,6 +31,7 @@ const fn point(end: &End) -> TracePoint {
         GO_POD => TracePoint::ToEndpoint,
         GO_NEIGHBOUR => TracePoint::ToNetwork,
         GO_TUNNEL => TracePoint::ToOverlay,
+        GO_ON if end.ifindex == 0 => TracePoint::ToNetwork,
         _ => TracePoint::ToStack,
     }
 }

@@ -72,6 +72,8 @@ pub struct Work {
     pub event: Event,
     /// Room to build a new flow in.
     pub flow: Flow,
+    /// The second in which this CPU last told somebody that policy denies, and how often it did.
+    pub told: [u32; 2],
 }
 
 /// A question to policy and the answer.
@@ -153,6 +155,7 @@ impl Work {
             ports: [0; 2],
             event: Event::EMPTY,
             flow: Flow::EMPTY,
+            told: [0; 2],
         }
     }
 

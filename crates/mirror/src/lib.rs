@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use abi::tables::POLICY_STATIC_BITS;
-use abi::{Backend, Frontend, NodeConfig};
+use abi::{Backend, Frontend, NodeConfig, config as features};
 use loader::{MapError, Maps};
 use sim::{Node, PolicyTable};
 
@@ -42,6 +42,8 @@ pub fn dump(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapE
 fn copy(maps: &Maps, config: &NodeConfig, flows: Flows) -> Result<Node, MapError> {
     let mut node = Node::default();
     node.config = *config;
+    // Whoever asks wants the verdict, not what the sender is told of it.
+    node.config.features &= !features::DENY_RESPONSE;
     node.epoch = maps.epoch.get()?;
     node.now = loader::monotonic_ns();
     node.pods = maps.pods.dump()?.into_iter().collect();

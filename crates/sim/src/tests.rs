@@ -1,6 +1,8 @@
 mod bypass;
+mod denial;
 mod forgery;
 mod forwarding;
+mod host;
 mod icmp;
 mod masquerade;
 mod services;

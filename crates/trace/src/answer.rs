@@ -111,7 +111,9 @@ impl Run<'_> {
         self.steps.push(format!("{} on {}", name(program), self.around.device(ifindex)));
         let after = source_of(&next.frame);
         let text = match (next.verdict, before == after) {
-            (Ok(Verdict { action: Action::Pass, .. }), true) => "leaves with its own address".to_owned(),
+            (Ok(Verdict { action: Action::Pass | Action::Own, .. }), true) => {
+                "leaves with its own address".to_owned()
+            }
             (Ok(Verdict { action: Action::Pass, .. }), false) => {
                 format!("leaves masqueraded, as {}", after.map_or(String::new(), |ip| ip.to_string()))
             }
@@ -128,7 +130,7 @@ impl Run<'_> {
         };
         let device = self.around.device(verdict.ifindex);
         match verdict.action {
-            Action::Pass => match self.prepared.program {
+            Action::Pass | Action::Own => match self.prepared.program {
                 Program::NetdevEgress => "leaves by the node's own stack".to_owned(),
                 _ => "left to the node's stack".to_owned(),
             },

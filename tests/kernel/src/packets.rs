@@ -83,6 +83,28 @@ pub fn random(random: &mut Random) -> (Program, Sent) {
     (program, Sent { frame, ifindex, mark, tunnel, gso: false })
 }
 
+/// A connection from outside to the node itself, from its first packet until it is settled, and a packet each way.
+pub fn conversation() -> [(Program, Sent); 5] {
+    let [world, node] = ["203.0.113.7", "172.31.0.11"].map(literal);
+    let step = |program, from, to, source_port, destination_port, flags| {
+        let spec = Spec {
+            source_mac: mac(1),
+            destination_mac: mac(2),
+            source: from,
+            destination: to,
+            protocol: 6,
+            source_port,
+            destination_port,
+            flags,
+            hops: 64,
+        };
+        (program, Sent { frame: build(&spec), ifindex: ETH0, ..Sent::default() })
+    };
+    let inwards = |flags| step(Program::NetdevIngress, world, node, 50_000, 443, flags);
+    let outwards = |flags| step(Program::NetdevEgress, node, world, 443, 50_000, flags);
+    [inwards(2), outwards(0x12), inwards(0x10), inwards(0x18), outwards(0x18)]
+}
+
 fn spec(random: &mut Random, program: Program, ifindex: u32) -> Spec {
     let pool = if random.one_in(3) { V6 } else { V4 };
     let mut source = random.pick(pool);

@@ -57,13 +57,14 @@ pub fn mac(last: u8) -> [u8; 6] {
     [2, 0, 0, 0, 0, last]
 }
 
-fn node_config(tunnel: bool) -> NodeConfig {
+fn node_config(tunnel: bool, extras: u32) -> NodeConfig {
     let mut features = config::MASQUERADE_V4
         | config::MASQUERADE_V6
         | config::SOURCE_CHECK
         | config::RECORD_VERDICT
         | config::SERVICES
-        | config::DSR;
+        | config::DSR
+        | extras;
     if tunnel {
         features |= config::TUNNEL;
     }
@@ -94,9 +95,9 @@ fn node_config(tunnel: bool) -> NodeConfig {
 }
 
 impl Pair {
-    /// Loads the programs and fills both sides.
-    pub fn new(place: Place, tunnel: bool) -> Result<Pair> {
-        let config = node_config(tunnel);
+    /// Loads the programs and fills both sides; `extras` are further features.
+    pub fn new(place: Place, tunnel: bool, extras: u32) -> Result<Pair> {
+        let config = node_config(tunnel, extras);
         let small =
             [maps::FLOWS, maps::HALF_OPEN, maps::NAT, maps::NAT_HALF_OPEN, maps::FRAGMENTS, maps::HOSTS];
         let sizes: BTreeMap<String, u32> = small.iter().map(|name| ((*name).to_owned(), 65_536)).collect();
@@ -221,7 +222,28 @@ impl Pair {
             maps.local.insert(&facts.v4, &ifindex)?;
             maps.local.insert(&facts.v6, &ifindex)?;
         }
+        self.own_policy(random)?;
         self.bump()
+    }
+
+    /// The node's own policy, or none.
+    fn own_policy(&mut self, random: &mut Random) -> Result<()> {
+        self.node.pods.remove(&HOST);
+        self.object.maps.pods.delete(&HOST)?;
+        if random.one_in(8) {
+            return Ok(());
+        }
+        let facts = PodFacts {
+            identity: identity::HOST,
+            policy: self.table(random)?,
+            deny_cookie_ingress: 700,
+            deny_cookie_egress: 701,
+            endpoint: u16::MAX,
+            ..PodFacts::default()
+        };
+        self.node.pods.insert(HOST, facts);
+        self.object.maps.pods.insert(&HOST, &facts)?;
+        Ok(())
     }
 
     /// A policy table in both worlds; open in a direction half of the time.
@@ -408,7 +430,7 @@ fn difference(kernel: &InKernel, memory: &Outcome) -> Option<&'static str> {
             kernel.words[1] == verdict.ifindex && kernel.words[3] == verdict.gateway.words[3]
         }
         Action::Tunnel => kernel.words[2] == verdict.identity && kernel.words[3] == verdict.gateway.words[3],
-        Action::Pass | Action::Stack | Action::Reply => true,
+        Action::Pass | Action::Own | Action::Stack | Action::Reply => true,
     };
     if details { None } else { Some("where it goes") }
 }

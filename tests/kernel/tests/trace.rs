@@ -74,7 +74,7 @@ fn in_kernel(pair: &mut Pair, program: Program, sent: &Sent) -> Outcome {
 
 fn compare(tunnel: bool, seed: u64) {
     let Some(place) = Place::enter().expect("namespaces") else { return };
-    let mut pair = Pair::new(place, tunnel).expect("the programs load");
+    let mut pair = Pair::new(place, tunnel, 0).expect("the programs load");
     let mut random = Random(seed);
     let around = Surroundings { native: vec![ETH0], ..Surroundings::default() };
     let (mut allowed, mut denied, mut audited, mut next_port) = (0, 0, 0, 20_000);
@@ -129,7 +129,7 @@ fn a_trace_tells_what_the_kernel_does_under_a_tunnel() {
 #[test]
 fn a_tracked_connection_is_followed() {
     let Some(place) = Place::enter().expect("namespaces") else { return };
-    let mut pair = Pair::new(place, false).expect("the programs load");
+    let mut pair = Pair::new(place, false, 0).expect("the programs load");
     let mut random = Random(13);
     let around = Surroundings { native: vec![ETH0], ..Surroundings::default() };
     let [a, b] = ["10.244.1.10", "10.244.1.11"].map(|text| text.parse::<IpAddr>().expect("literal address"));

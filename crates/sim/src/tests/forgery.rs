@@ -8,6 +8,19 @@ use crate::frame::build;
 use crate::{Program, Sent, run};
 
 #[test]
+fn a_pod_that_may_speak_with_any_address_is_still_known_by_its_device() {
+    let mut node = node(false);
+    node.pods.get_mut(&A).expect("a pod").flags |= abi::tables::POD_ANY_SOURCE;
+    let mut forged = syn("10.0.0.77", "10.244.1.11", 4000, 80);
+    forged.source_mac = mac(0x0a);
+    assert_eq!(went(&from_pod(&mut node, A, &forged)), Action::Pod);
+    let (_, flow) = node.half_open.iter().next().expect("a flow");
+    assert!(flow.identity.contains(&ID_A), "whatever it claims to be");
+    forged.source_mac = mac(0x0b);
+    assert_eq!(from_pod(&mut node, B, &forged).verdict, Err(InvalidSourceIp), "it alone may");
+}
+
+#[test]
 fn a_pod_speaks_only_with_its_own_addresses() {
     let mut node = node(false);
     let out = from_pod(&mut node, A, &syn("10.244.1.90", "10.244.1.11", 1, 80));
