@@ -38,6 +38,8 @@ pub(crate) struct Kernel {
     slots: BTreeMap<TableId, u32>,
     /// Tables that could not be written and are tried again.
     unpublished: BTreeMap<TableId, Arc<policy::PolicyTable>>,
+    /// Tables with more entries than there is room for, and how many: their pods are closed.
+    locked: BTreeMap<TableId, usize>,
     /// Slots that pods are moving away from.
     retired: Vec<u32>,
     rows: BTreeMap<u32, PodRow>,
@@ -101,6 +103,7 @@ impl Kernel {
             tables,
             slots: BTreeMap::new(),
             unpublished: BTreeMap::new(),
+            locked: BTreeMap::new(),
             retired: Vec::new(),
             rows: BTreeMap::new(),
             pods,
@@ -224,6 +227,16 @@ impl Kernel {
                 .map(|(k, f)| format!("destination {}/{} not to masquerade: {}", k.addr, k.len, f.error)),
         );
         lines.extend(self.routes.failures().map(|(k, f)| format!("route to {k}: {}", f.error)));
+        lines.extend(self.locked.iter().map(|(id, entries)| {
+            let pods = self.rows.values().filter(|row| row.table == *id);
+            let pods: Vec<String> = pods.map(|row| row.facts.endpoint.to_string()).collect();
+            format!(
+                "policy table {}: {entries} entries do not fit into {}: endpoints {} are locked down",
+                id.0,
+                abi::maps::size::POLICY,
+                pods.join(", ")
+            )
+        }));
         lines.extend(
             self.unpublished.keys().map(|id| format!("policy table {}: no room in the kernel", id.0)),
         );

@@ -13,6 +13,7 @@ mod decide;
 mod engine;
 mod explain;
 mod index;
+mod lockdown;
 mod number_hash;
 mod ports;
 mod program;

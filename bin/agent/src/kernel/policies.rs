@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use abi::maps::size;
 use abi::{PodFacts, PolicyEntry};
 use agent_core::State;
 use loader::{PolicyContent, PolicyTrieKey};
@@ -27,6 +28,21 @@ fn content(table: &PolicyTable) -> PolicyContent {
     table.entries.iter().map(|(key, entry)| (trie_key(key), *entry)).collect()
 }
 
+/// Entries that the kernel has room for in one table.
+const ROOM: usize = size::POLICY as usize;
+
+/// What is written of a table, and whether that is all of it: one that does not fit closes its pods.
+fn fitting(table: &PolicyTable, room: usize) -> (PolicyContent, bool) {
+    if table.entries.len() <= room {
+        return (content(table), true);
+    }
+    let mut locked = content(&table.locked_down());
+    if locked.len() > room {
+        locked.clear();
+    }
+    (locked, false)
+}
+
 /// Whether a row names the slot.
 fn names<'a>(rows: impl IntoIterator<Item = &'a PodFacts>, slot: u32) -> bool {
     rows.into_iter().any(|row| row.policy == slot)
@@ -35,7 +51,19 @@ fn names<'a>(rows: impl IntoIterator<Item = &'a PodFacts>, slot: u32) -> bool {
 impl Kernel {
     /// Writes a whole table into a slot of its own; on failure it is kept for another try.
     pub(super) fn publish(&mut self, id: TableId, table: Arc<PolicyTable>) {
-        match self.tables.publish(&content(&table)) {
+        let (content, whole) = fitting(&table, ROOM);
+        if whole {
+            self.locked.remove(&id);
+        } else if self.locked.insert(id, table.entries.len()).is_none() {
+            tracing::error!(
+                table = id.0,
+                entries = table.entries.len(),
+                room = ROOM,
+                "a policy table does not fit: its pods are locked down, and nobody but their own node and the API server \
+                 reaches them, as far as policy lets these; fewer rules, or rules that name fewer identities, unlock them"
+            );
+        }
+        match self.tables.publish(&content) {
             Ok(slot) => {
                 self.slots.insert(id, slot);
                 self.unpublished.remove(&id);
@@ -49,8 +77,9 @@ impl Kernel {
 
     /// Writes the new entries of a table in use; what is to be deleted comes back, for later.
     pub(super) fn edit(&mut self, id: TableId, delta: TableDelta, state: &State) -> Option<Leaving> {
-        let Some(slot) = self.slots.get(&id).copied() else {
-            // Never written: the whole table, as it is now, is what waits.
+        let whole = |id| !self.locked.contains_key(id);
+        let Some(slot) = self.slots.get(&id).copied().filter(|_| whole(&id)) else {
+            // Never written, or not in full: the whole table, as it is now, is what waits.
             self.republish(id, state);
             return None;
         };
@@ -70,6 +99,7 @@ impl Kernel {
         match leaving {
             Leaving::Table(id) => {
                 self.unpublished.remove(&id);
+                self.locked.remove(&id);
                 // Pods whose new table could not be written still use it.
                 self.retired.extend(self.slots.remove(&id));
             }
@@ -121,6 +151,26 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_does_not_fit_closes_its_pods() {
+        let key = |identity| TableKey {
+            direction: policy::Direction::Ingress,
+            identity: types::NumericIdentity(identity),
+            block: types::NumericIdentity::UNKNOWN,
+            l4: policy::L4Key::ANY,
+        };
+        let allow = PolicyEntry { precedence: 1, ..PolicyEntry::default() };
+        let pods = (1000..1010).map(|identity| (key(identity), allow));
+        let node = (key(abi::identity::HOST), allow);
+        let table = PolicyTable { entries: pods.chain([node]).collect(), ..PolicyTable::default() };
+        let (whole, fits) = fitting(&table, 11);
+        assert!(fits && whole.len() == 11);
+        let (locked, fits) = fitting(&table, 10);
+        let left: Vec<u32> = locked.keys().map(|key| key.key.identity).collect();
+        assert_eq!((left, fits), (vec![abi::identity::HOST], false));
+        assert!(fitting(&table, 0).0.is_empty(), "not even that fits");
+    }
 
     #[test]
     fn a_slot_is_named_by_any_row_that_has_it() {
