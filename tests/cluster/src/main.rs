@@ -11,6 +11,7 @@ mod modes;
 mod report;
 mod restart;
 mod rules;
+mod seeds;
 mod services;
 mod tryout;
 
@@ -56,6 +57,8 @@ enum What {
         #[arg(long)]
         restart: bool,
     },
+    /// Every example policy of the seed documents
+    Seeds,
     /// Every type of service from every client
     Services,
     /// Replace the backends of a service again and again under load
@@ -94,6 +97,7 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             let cluster = Cluster::up("citest", Routing::Native)?;
             connectivity::run(&cluster, report)?;
             rules::run(&cluster, report)?;
+            seeds::run(&cluster, report)?;
             tryout::run(&cluster, true, report)?;
             faults::run(&cluster, &[], report)?;
             restart::run(&cluster, kills, report)?;
@@ -126,6 +130,11 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             let cluster = Cluster::up("tryout", Routing::Native)?;
             connectivity::run(&cluster, report)?;
             tryout::run(&cluster, restart, report)?;
+        }
+        What::Seeds => {
+            let cluster = Cluster::up("seeds", Routing::Native)?;
+            cluster.apply(&[manifests::namespace()])?;
+            seeds::run(&cluster, report)?;
         }
         What::Services => {
             for routing in [Routing::Native, Routing::Tunnel] {
