@@ -110,6 +110,13 @@ good hubble-off 'enable-hubble: "false"' '!hubble-peer' '!hubble-server-certs' '
 good hubble-metrics 'name: hubble-metrics' 'hubble-metrics-server: :9965' 'clusterIP: None' 'prometheus.io/port: "9965"' \
   'hubble-metrics: dns:query;ignoreAAAA drop:sourceContext=pod' 'enable-hubble-open-metrics: "true"' -- \
   --set 'hubble.metrics.enabled={dns:query;ignoreAAAA,drop:sourceContext=pod},hubble.metrics.enableOpenMetrics=true'
+good metrics 'prometheus-serve-addr: :9962' 'metrics: -cilium_nodes_all_num' 'prometheus.io/port: "9962"' 'enable-metrics: "true"' \
+  'operator-prometheus-serve-addr: :9963' 'prometheus.io/port: "9963"' '!grafana_dashboard' -- \
+  --set 'prometheus.enabled=true,prometheus.metrics={-cilium_nodes_all_num}'
+good no-metrics '!prometheus' -- --set operator.prometheus.enabled=false
+good dashboards 'name: cilium-dashboard' 'name: cilium-operator-dashboard' 'name: hubble-dashboard' 'grafana_dashboard: "1"' 'look: "yes"' \
+  'namespace: monitoring' '~"title": "Network overview"' -- --set dashboards.enabled=true,operator.dashboards.enabled=true,hubble.metrics.dashboards.enabled=true \
+  --set dashboards.namespace=monitoring,operator.dashboards.label=look,operator.dashboards.labelValue=yes
 good hubble-export 'hubble-export-file-path: /var/run/cilium/hubble/events.log' 'hubble-export-fieldmask: time source.pod_name' \
   'hubble-export-allowlist: '"'"'{"verdict":["DROPPED"]}'"'" -- \
   --set hubble.export.static.enabled=true,'hubble.export.static.fieldMask={time,source.pod_name}' \
@@ -186,6 +193,7 @@ bad relay-no-server-certs 'needs hubble.relay.tls.server.existingSecret' -- --se
 bad hubble-metrics 'hubble/metrics/enabled' -- --set hubble.metrics.enabled=drop
 bad hubble-flowlog 'filePath' -- --set hubble.export.dynamic.enabled=true,'hubble.export.dynamic.config.content[0].name=x'
 bad relay-buffer 'sortBufferLenMax' -- --set hubble.relay.sortBufferLenMax=0
+bad metric-name 'prometheus/metrics/0' -- --set 'prometheus.metrics={cilium_version}'
 bad unknown-key "additional properties 'ipv5' not allowed" -- --set ipv5.enabled=true
 bad unknown-nested-key "additional properties 'tproxy' not allowed" -- --set bpf.tproxy=true
 bad routing-mode 'routingMode' -- --set routingMode=overlay
@@ -212,7 +220,8 @@ render -f profiles/native.yaml -f profiles/dual-stack.yaml --set 'hubble.metrics
   --set MTU=1500,devices=eth0,tunnelPort=1,bpf.ctTcpMax=4096,bpf.natMax=4096 \
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
   --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true \
-  --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16}'
+  --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16}' \
+  --set 'prometheus.enabled=true,prometheus.metrics={-cilium_nodes_all_num}'
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in

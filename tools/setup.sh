@@ -26,6 +26,7 @@ packages() {
   have containerd && at_least 1.6 "$(containerd --version | grep -oE ' v?[0-9]+\.[0-9.]+' | head -n 1 | tr -d ' v')" ||
     wanted+=" containerd"
   have runc || wanted+=" runc"
+  have prometheus || wanted+=" prometheus"
   debian "$wanted"
 }
 

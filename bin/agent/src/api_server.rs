@@ -50,8 +50,8 @@ pub(crate) struct Context {
     pub fixed: Fixed,
     /// Whether pods can be served.
     pub ready: watch::Receiver<bool>,
-    /// Tables that are nearly full.
-    pub shortages: watch::Receiver<Vec<String>>,
+    /// Sweeps of the tables of flows.
+    pub sweeps: watch::Receiver<crate::metrics::Sweeps>,
     /// How the watches do.
     pub watches: Arc<Vec<Watched>>,
     /// What waits to be written.

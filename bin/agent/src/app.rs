@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use cni_conf::ConfList;
@@ -19,6 +19,7 @@ use crate::api_server::{self, Context as ApiContext};
 use crate::config::Config;
 use crate::devices::Devices;
 use crate::kernel::Kernel;
+use crate::metrics::{self, Counts, Sweeps};
 use crate::names::Fixed;
 use crate::news::News;
 use crate::outbox::Outboxes;
@@ -77,11 +78,14 @@ async fn start(
     let lock = lock::take(&config.paths.run_dir)?;
     startup::preflight(config)?;
     let support = config.replacement().map(support::probe).transpose()?;
+    let start = Instant::now();
     let (ready, is_ready) = watch::channel(false);
     let probes = health::serve(config.health_port, is_ready.clone()).await?;
     spawn(tasks, "health probes", Box::pin(probes));
 
     let clients = clients(config).await?;
+    let counts = Counts::default();
+    counts.follow(&clients, config.api_server.clone().unwrap_or_default());
     let subscription = Subscription::open().context("cannot watch the network")?;
     let mut netlink = Netlink::open().context("cannot talk to the kernel's network")?;
     let present = startup::present_routers(&mut netlink)?;
@@ -121,7 +125,8 @@ async fn start(
     let fixed = Fixed::new(&config.cluster_name, &config.node_name, &labels);
     let observer = config.hubble.as_ref().map(|wanted| hubble::observer(wanted, &fixed));
     let news = News::new(observer.clone(), &state);
-    let (owner, handle, messages) = Owner::new(state, kernel, files, outboxes.clone(), news, orphans, ready);
+    let (owner, handle, messages) =
+        Owner::new(state, kernel, files, outboxes.clone(), news, counts.clone(), orphans, ready);
     let owner = owner.run(messages, stop.clone());
     spawn(tasks, "owner", Box::pin(owner));
     let watching = watches::all(&clients, config, &handle);
@@ -131,8 +136,8 @@ async fn start(
     for future in writers::all(&clients, &outboxes, &handle, address, config.endpoint_objects) {
         spawn(tasks, "writer", future);
     }
-    let shortages = watch::Sender::new(Vec::new());
-    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object), shortages.clone())));
+    let (swept, sweeps) = watch::channel(Sweeps::default());
+    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object), swept)));
     spawn_fallible(
         tasks,
         "network watch",
@@ -146,6 +151,33 @@ async fn start(
     let mut views = watching.views;
     let serving = serve(config, &object, &clients, handle.clone(), tasks, stop)?;
     views.extend(serving.views);
+
+    let views = Arc::new(views);
+    if let Some(wanted) = &config.metrics {
+        let (tell, bootstrap) = watch::channel(None);
+        let mut pods = is_ready.clone();
+        spawn(
+            tasks,
+            "start",
+            Box::pin(async move {
+                // Its other end is gone only when the agent stops.
+                let _ = pods.wait_for(|ready| *ready).await;
+                tell.send_replace(Some(start.elapsed()));
+                std::future::pending().await
+            }),
+        );
+        let sources = metrics::Sources {
+            handle: handle.clone(),
+            services: serving.handle.clone(),
+            object: Arc::clone(&object),
+            counts,
+            sweeps: sweeps.clone(),
+            watches: Arc::clone(&views),
+            outboxes: outboxes.clone(),
+            bootstrap,
+        };
+        spawn_fallible(tasks, "metrics", Box::pin(metrics::start(wanted, sources).await?));
+    }
 
     let monitors = Monitors::default();
     let mut sink = None;
@@ -176,8 +208,8 @@ async fn start(
         config: Arc::clone(config),
         fixed,
         ready: is_ready.clone(),
-        shortages: shortages.subscribe(),
-        watches: Arc::new(views),
+        sweeps,
+        watches: views,
         outboxes,
         monitors,
     };

@@ -15,8 +15,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
+use metrics::Selection;
 
 pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
 pub(crate) use sources::{Options, gather};
@@ -191,6 +192,8 @@ pub(crate) struct Config {
     pub balancing: Balancing,
     /// Port of /healthz.
     pub health_port: u16,
+    /// The agent's own metrics.
+    pub metrics: Option<crate::metrics::Wanted>,
     /// Log more.
     pub debug: bool,
 }
@@ -233,6 +236,7 @@ impl Config {
             },
             balancing: balancing::parse(options)?,
             health_port: value(options, "agent-health-port")?,
+            metrics: metrics(options)?,
             debug: flag(options, "debug")?,
         };
         config.check()?;
@@ -409,6 +413,14 @@ fn paths(options: &Options) -> Paths {
         cni_conf: text(options, "write-cni-conf-when-ready").map(PathBuf::from),
         cni_log: options.get("cni-log-file").into(),
     }
+}
+
+fn metrics(options: &Options) -> Result<Option<crate::metrics::Wanted>> {
+    let Some(listen) = address(options, "prometheus-serve-addr")? else { return Ok(None) };
+    let selection = Selection::parse(options.get("metrics").split_whitespace()).map_err(|word| {
+        anyhow!("option --metrics: {word} begins with neither + nor -: write -{word} to leave a metric out")
+    })?;
+    Ok(Some(crate::metrics::Wanted { listen, selection }))
 }
 
 fn hubble(options: &Options) -> Result<Option<Hubble>> {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use abi::maps as names;
 use abi::{Addr, IpcacheEntry, PodFacts, PrefixKey};
 use agent_core::{PodRow, PolicyWrite, State, Update};
 use anyhow::{Context, Result};
@@ -50,6 +51,8 @@ pub(crate) struct Kernel {
     prefixes: Reconciler<PrefixKey, IpcacheEntry>,
     no_masquerade: Reconciler<PrefixKey, u32>,
     routes: Reconciler<IpNet, Route>,
+    /// What was written to which table, since the start.
+    written: BTreeMap<&'static str, Report>,
     /// Programs of others that were told of.
     foreign: BTreeSet<repair::ForeignKey>,
     /// The first complete state was written; until then nothing of the last run is taken away.
@@ -113,6 +116,7 @@ impl Kernel {
             prefixes,
             no_masquerade,
             routes,
+            written: BTreeMap::new(),
             foreign: BTreeSet::new(),
             primed: false,
             revision: 0,
@@ -241,6 +245,30 @@ impl Kernel {
             self.unpublished.keys().map(|id| format!("policy table {}: no room in the kernel", id.0)),
         );
         lines
+    }
+
+    /// What was written to which table, since the start.
+    pub(crate) fn written(&self) -> &BTreeMap<&'static str, Report> {
+        &self.written
+    }
+
+    /// Addresses and prefixes that could not be written so far, as of now.
+    pub(crate) fn ipcache_errors(&self) -> usize {
+        self.hosts.failures().count() + self.prefixes.failures().count()
+    }
+
+    /// How many entries each table has, and how many it can have.
+    pub(crate) fn fill(&self) -> Vec<(&'static str, usize, usize)> {
+        let maps = &self.object.maps;
+        let room = |map: &loader::Map| map.spec().max_entries as usize;
+        vec![
+            (names::PODS, self.pods.desired().len(), room(maps.pods.map())),
+            (names::LOCAL, self.local.desired().len(), room(maps.local.map())),
+            (names::HOSTS, self.hosts.desired().len(), room(maps.hosts.map())),
+            (names::PREFIXES, self.prefixes.desired().len(), room(maps.prefixes.map())),
+            (names::BLOCKS, self.blocks.desired().len(), room(maps.blocks.map())),
+            (names::POLICIES, self.tables.stats().live, room(&maps.policies)),
+        ]
     }
 
     /// Makes every flow be decided again: something outside the tables changed, a route say.
@@ -405,25 +433,31 @@ impl Kernel {
     /// Writes all tables that have something to write; says whether anything changed.
     fn write(&mut self, now: Duration) -> bool {
         let maps = &self.object.maps;
-        let mut reports: Vec<Report> = vec![
-            self.blocks.run(&mut Shared(&maps.blocks), now),
-            self.hosts.run(&mut Shared(&maps.hosts), now),
-            self.prefixes.run(&mut Shared(&maps.prefixes), now),
-            self.no_masquerade.run(&mut Shared(&maps.no_masquerade), now),
+        let mut reports: Vec<(&'static str, Report)> = vec![
+            (names::BLOCKS, self.blocks.run(&mut Shared(&maps.blocks), now)),
+            (names::HOSTS, self.hosts.run(&mut Shared(&maps.hosts), now)),
+            (names::PREFIXES, self.prefixes.run(&mut Shared(&maps.prefixes), now)),
+            (names::NO_MASQUERADE, self.no_masquerade.run(&mut Shared(&maps.no_masquerade), now)),
         ];
         // An address never leads to a pod whose row is not there.
         self.pods.hold_deletes(true);
-        reports.push(self.pods.run(&mut Shared(&maps.pods), now));
-        reports.push(self.local.run(&mut Shared(&maps.local), now));
+        reports.push((names::PODS, self.pods.run(&mut Shared(&maps.pods), now)));
+        reports.push((names::LOCAL, self.local.run(&mut Shared(&maps.local), now)));
         self.pods.hold_deletes(false);
-        reports.push(self.pods.run(&mut Shared(&maps.pods), now));
-        reports.push(self.routes.run(&mut RouteTarget(&mut self.netlink), now));
-        if reports.iter().any(|r| r.failed > 0) {
+        reports.push((names::PODS, self.pods.run(&mut Shared(&maps.pods), now)));
+        reports.push(("routes", self.routes.run(&mut RouteTarget(&mut self.netlink), now)));
+        for (table, report) in &reports {
+            let sum = self.written.entry(table).or_default();
+            sum.upserted += report.upserted;
+            sum.deleted += report.deleted;
+            sum.failed += report.failed;
+        }
+        if reports.iter().any(|(_, r)| r.failed > 0) {
             for line in self.failures() {
                 tracing::warn!(problem = line, "not written yet, will be tried again");
             }
         }
-        reports.iter().any(|r| !r.is_silent())
+        reports.iter().any(|(_, r)| !r.is_silent())
     }
 }
 

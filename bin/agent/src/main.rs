@@ -12,6 +12,7 @@ mod ip_masq;
 mod kernel;
 mod kube_proxy;
 mod lock;
+mod metrics;
 mod names;
 mod news;
 mod node;

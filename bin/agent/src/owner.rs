@@ -4,13 +4,14 @@
 //! Everybody else asks through a [`Handle`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use agent_core::{Effect, Input, Phase, State};
+use agent_core::{Change, Effect, Input, Phase, State};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::Kernel;
+use crate::metrics::Counts;
 use crate::news::News;
 use crate::outbox::Outboxes;
 use crate::queue;
@@ -46,6 +47,10 @@ pub(crate) struct Owner {
     pub files: EndpointFiles,
     outboxes: Outboxes,
     news: News,
+    counts: Counts,
+    /// Since when there are changes that are not in the kernel yet, and of these policies.
+    changing: Option<Instant>,
+    changing_policy: Option<Instant>,
     waiting: BTreeMap<u16, Vec<oneshot::Sender<Result<(), NotReady>>>>,
     /// Pods that only the kernel knows, until the pods are listed.
     pub orphans: Vec<Orphan>,
@@ -61,18 +66,33 @@ pub(crate) fn now() -> Duration {
 
 impl Owner {
     /// An owner and the way to it.
+    #[expect(clippy::too_many_arguments, reason = "all that it is made of, called from one place")]
     pub(crate) fn new(
         state: State,
         kernel: Kernel,
         files: EndpointFiles,
         outboxes: Outboxes,
         news: News,
+        counts: Counts,
         orphans: Vec<Orphan>,
         ready: tokio::sync::watch::Sender<bool>,
     ) -> (Self, Handle, mpsc::Receiver<Message>) {
         let (handle, messages) = queue::new();
         let waiting = BTreeMap::new();
-        let owner = Self { state, kernel, files, outboxes, news, waiting, orphans, primed: false, ready };
+        let owner = Self {
+            state,
+            kernel,
+            files,
+            outboxes,
+            news,
+            counts,
+            changing: None,
+            changing_policy: None,
+            waiting,
+            orphans,
+            primed: false,
+            ready,
+        };
         (owner, handle, messages)
     }
 
@@ -111,12 +131,25 @@ impl Owner {
             Message::Learned(inputs) => {
                 let at = loader::monotonic_ns();
                 for input in inputs {
+                    self.count(&input);
                     self.news.learned(&self.state, &input);
                     self.state.apply(input, at);
                 }
             }
             Message::Job(job) => job(self),
         }
+    }
+
+    fn count(&mut self, input: &Input) {
+        let Input::Policies(_, change) = input else { return };
+        self.changing_policy.get_or_insert_with(Instant::now);
+        let objects = match change {
+            Change::Apply(object) => std::slice::from_ref(object),
+            Change::Reset(objects) => objects.as_slice(),
+            Change::Delete(_) => return self.counts.policies(1, 0),
+        };
+        let refused = objects.iter().filter(|object| object.refused.is_some()).count();
+        self.counts.policies(objects.len() - refused, refused);
     }
 
     /// Lets follow what follows, and writes it.
@@ -134,6 +167,9 @@ impl Owner {
         let settled = update.settled;
         self.outboxes.endpoints.put(std::mem::take(&mut update.endpoints));
         self.outboxes.conditions.put(std::mem::take(&mut update.conditions));
+        if update.has_rows() {
+            self.changing.get_or_insert_with(Instant::now);
+        }
         if settled && (update.has_rows() || !self.primed || update.revision > self.kernel.revision()) {
             self.kernel.apply(update, &self.state, now());
         }
@@ -148,7 +184,18 @@ impl Owner {
             self.primed = true;
             self.start_programs();
         }
-        for id in self.state.realized(self.kernel.realized()) {
+        let ready = self.state.realized(self.kernel.realized());
+        self.counts.regenerated(ready.len(), self.changing);
+        if self.kernel.realized() >= self.kernel.revision() {
+            self.changing = None;
+            if let Some(since) = self.changing_policy.take() {
+                self.counts.policy_holds(since.elapsed());
+            }
+        } else {
+            let behind = |e: &&agent_core::Endpoint| e.phase == Phase::Regenerating;
+            self.counts.not_written(self.state.endpoints().values().filter(behind).count());
+        }
+        for id in ready {
             self.news.ready(&self.state, id);
             for waiter in self.waiting.remove(&id).unwrap_or_default() {
                 // A plugin that gave up does not listen any more.

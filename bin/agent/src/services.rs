@@ -159,6 +159,16 @@ impl Services {
             .clamp(Duration::from_millis(1), Duration::from_secs(1))
     }
 
+    /// What was written to which table, since the start.
+    pub(crate) fn written(&self) -> BTreeMap<&'static str, reconcile::Report> {
+        self.tables.written.clone()
+    }
+
+    /// Addresses of services in the kernel.
+    pub(crate) fn frontends(&self) -> usize {
+        self.tables.frontends().len()
+    }
+
     fn take(&mut self, message: Message<Self, Input>) {
         match message {
             Message::Learned(inputs) => inputs.into_iter().for_each(|input| self.learn(input)),

@@ -19,6 +19,7 @@ use crate::act;
 use crate::config::Config;
 use crate::definitions;
 use crate::health::{self, Health};
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::plan::{Action, Planner};
 use crate::world::{News, World};
@@ -44,6 +45,14 @@ pub(crate) async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Resu
     let mut tasks = JoinSet::new();
     tasks.spawn(axum::serve(listener, health::routes(health.clone())).into_future());
 
+    let metrics = Metrics::default();
+    if let Some(address) = config.metrics {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (--operator-prometheus-serve-addr)"))?;
+        tasks.spawn(axum::serve(listener, metrics.routes(health.clone())).into_future());
+    }
+
     let clients = Clients::new(&ApiConfig {
         server: config.api_server.clone(),
         kubeconfig: config.kubeconfig.clone(),
@@ -51,10 +60,11 @@ pub(crate) async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Resu
     })
     .await?;
 
+    metrics.follow(&clients, config.api_server.clone().unwrap_or_default());
     let (lead, leading) = watch::channel(false);
     let election = election(&config).run(&clients, lead, stop.clone());
     let mut election = pin!(election);
-    let duties = duties(&clients, &config, &health, leading);
+    let duties = duties(&clients, &config, &health, &metrics, leading);
     let result = tokio::select! {
         result = duties => result,
         () = &mut election => return Ok(()),
@@ -82,6 +92,7 @@ async fn duties(
     clients: &Clients,
     config: &Config,
     health: &Health,
+    metrics: &Metrics,
     mut leading: watch::Receiver<bool>,
 ) -> Result<()> {
     loop {
@@ -90,7 +101,7 @@ async fn duties(
         }
         health.set_leading(true);
         let result = tokio::select! {
-            result = serve(clients, config, health) => result,
+            result = serve(clients, config, health, metrics) => result,
             _ = leading.wait_for(|leading| !*leading) => Ok(()),
         };
         health.set_leading(false);
@@ -99,7 +110,7 @@ async fn duties(
 }
 
 /// The leader's work, with a memory of its own that begins empty.
-async fn serve(clients: &Clients, config: &Config, health: &Health) -> Result<()> {
+async fn serve(clients: &Clients, config: &Config, health: &Health, metrics: &Metrics) -> Result<()> {
     definitions::ensure(clients, config.register_crds).await?;
     let mut watches = JoinSet::new();
     let mut news = observe(clients, &mut watches);
@@ -121,7 +132,8 @@ async fn serve(clients: &Clients, config: &Config, health: &Health) -> Result<()
         health.beat();
         let now = Timestamp::now();
         let wanted = planner.plan(&world, now);
-        act_on(clients, &mut pace, wanted, now).await;
+        metrics.saw(&world, planner.pools());
+        act_on(clients, &mut pace, metrics, wanted, now).await;
     }
 }
 
@@ -138,17 +150,18 @@ fn observe(clients: &Clients, watches: &mut JoinSet<()>) -> mpsc::Receiver<News>
 }
 
 /// Does what is wanted, as far as its turn has come.
-async fn act_on(clients: &Clients, pace: &mut Pace, wanted: Vec<Action>, now: Timestamp) {
+async fn act_on(clients: &Clients, pace: &mut Pace, metrics: &Metrics, wanted: Vec<Action>, now: Timestamp) {
     let due: Vec<_> = wanted
         .into_iter()
         .map(|action| (action.to_string(), action))
         .filter(|(text, _)| pace.allows(text, now))
         .collect();
     let mut results = stream::iter(due)
-        .map(|(text, action)| async move { (act::perform(clients, &action, now).await, text) })
+        .map(|(text, action)| async move { (act::perform(clients, &action, now).await, text, action) })
         .buffer_unordered(AT_ONCE);
-    while let Some((result, text)) = results.next().await {
+    while let Some((result, text, action)) = results.next().await {
         let at = Timestamp::now();
+        metrics.did(&action, result.is_ok());
         match result {
             Ok(()) => {
                 tracing::info!("{text}");

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) election: ElectionTimes,
     /// Where /healthz is served.
     pub(crate) serve: SocketAddr,
+    /// Address of the metrics.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Register the custom resources.
     pub(crate) register_crds: bool,
     /// Log more.
@@ -118,7 +120,11 @@ impl Config {
                 renew_deadline: duration(options, "leader-election-renew-deadline")?,
                 retry: duration(options, "leader-election-retry-period")?,
             },
-            serve: address(options.get("operator-api-serve-addr"))?,
+            serve: address(options, "operator-api-serve-addr")?,
+            metrics: match (flag(options, "enable-metrics")?, options.get("operator-prometheus-serve-addr")) {
+                (false, _) | (_, "") => None,
+                (true, _) => Some(address(options, "operator-prometheus-serve-addr")?),
+            },
             register_crds: !flag(options, "skip-crd-creation")?,
             debug: flag(options, "debug")?,
             plan: PlanConfig {
@@ -189,9 +195,10 @@ fn interval(options: &Options, name: &str) -> Result<Option<Duration>> {
 }
 
 /// `localhost:9234`, `127.0.0.1:9234`, `[::1]:9234` or `:9234`.
-fn address(raw: &str) -> Result<SocketAddr> {
+fn address(options: &Options, name: &str) -> Result<SocketAddr> {
+    let raw = options.get(name);
     let full = if raw.starts_with(':') { format!("[::]{raw}") } else { raw.to_owned() };
-    let unusable = || format!("option --operator-api-serve-addr={raw} is no address and port");
+    let unusable = || format!("option --{name}={raw} is no address and port");
     full.to_socket_addrs().with_context(unusable)?.next().with_context(unusable)
 }
 

@@ -41,6 +41,11 @@ impl Health {
         self.0.leading.store(leading, Ordering::Relaxed);
     }
 
+    /// Whether this process leads now.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.leading.load(Ordering::Relaxed)
+    }
+
     /// The leader's loop has come round.
     pub(crate) fn beat(&self) {
         let millis = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);

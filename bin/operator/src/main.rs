@@ -9,6 +9,7 @@ mod app;
 mod config;
 mod definitions;
 mod health;
+mod metrics;
 mod pace;
 mod plan;
 mod selector;

@@ -20,6 +20,7 @@ use crate::config::PlanConfig;
 use crate::world::{Version, World};
 
 use addresses::Addresses;
+pub(crate) use addresses::Pool;
 use identities::Identities;
 use orphans::Orphans;
 pub(crate) use readiness::CILIUM_IS_UP;
@@ -98,6 +99,11 @@ impl Planner {
             ready: ReadyNodes::new(config.readiness),
             unmanaged: config.restarts.map(Unmanaged::new),
         }
+    }
+
+    /// How many blocks each pool has, and how many nodes have.
+    pub(crate) fn pools(&self) -> Vec<Pool> {
+        self.addresses.as_ref().map(Addresses::usage).unwrap_or_default()
     }
 
     /// What to write now. Nothing, while some kind of object has not been listed yet.

@@ -5,6 +5,12 @@ cluster-name: {{ $v.cluster.name | quote }}
 cluster-id: {{ $v.cluster.id | quote }}
 identity-allocation-mode: crd
 agent-health-port: {{ $v.healthPort | quote }}
+{{- if $v.prometheus.enabled }}
+prometheus-serve-addr: {{ printf ":%d" (int $v.prometheus.port) | quote }}
+{{- with $v.prometheus.metrics }}
+metrics: {{ join " " . | quote }}
+{{- end }}
+{{- end }}
 
 enable-ipv4: {{ $v.ipv4.enabled | quote }}
 enable-ipv6: {{ $v.ipv6.enabled | quote }}
@@ -116,6 +122,10 @@ hubble-flowlogs-config-path: /flowlog-config/flowlogs.yaml
 {{- end }}
 
 operator-api-serve-addr: {{ $v.ipv4.enabled | ternary "127.0.0.1:9234" "[::1]:9234" | quote }}
+{{- if $v.operator.prometheus.enabled }}
+enable-metrics: "true"
+operator-prometheus-serve-addr: {{ printf ":%d" (int $v.operator.prometheus.port) | quote }}
+{{- end }}
 identity-gc-interval: {{ $v.operator.identityGCInterval | quote }}
 identity-heartbeat-timeout: {{ $v.operator.identityHeartbeatTimeout | quote }}
 cilium-endpoint-gc-interval: {{ $v.operator.endpointGCInterval | quote }}

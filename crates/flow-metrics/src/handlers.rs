@@ -13,6 +13,8 @@ const KNOWN: &str =
     "dns, drop, flow, flows-to-world, http, httpV2, icmp, kafka, policy, port-distribution, tcp";
 /// Identity of the host itself.
 const HOST: u32 = 1;
+/// What the world is called, on nodes with two address families by its family.
+const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"];
 /// Number of the reason "policy denied".
 const POLICY_DENIED: u8 = 133;
 
@@ -315,7 +317,8 @@ impl Handler {
 
     fn count_to_world(&mut self, flow: &Flow, any_drop: bool, with_port: bool, syn_only: bool, now: u64) {
         let Some(l4) = &flow.l4 else { return };
-        let to_world = flow.destination.labels.iter().any(|label| label.to_string() == "reserved:world");
+        let to_world =
+            flow.destination.labels.iter().any(|label| WORLD.contains(&label.to_string().as_str()));
         let dropped = flow.verdict == Verdict::Dropped;
         let reply = flow.is_reply == Some(true);
         let of_policy = flow.drop_reason == POLICY_DENIED;

@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::mpsc;
 
+use crate::calls::Calls;
 use crate::change::Change;
 use crate::error::ConnectError;
 use crate::health::Watched;
@@ -30,6 +31,7 @@ pub struct ApiConfig {
 #[derive(Clone)]
 pub struct Clients {
     client: Client,
+    calls: Calls,
 }
 
 impl Clients {
@@ -51,16 +53,24 @@ impl Clients {
             config.headers.push((http::header::USER_AGENT, value));
         }
         let address = config.cluster_url.to_string();
+        let calls = Calls::default();
         let client = ClientBuilder::try_from(config)
             .map_err(|source| ConnectError::Client { address, source: Box::new(source) })?
+            .with_layer(&calls)
             .build();
-        Ok(Self { client })
+        Ok(Self { client, calls })
     }
 
     /// Uses a client that is there already.
     #[must_use]
     pub fn from_client(client: Client) -> Self {
-        Self { client }
+        Self { client, calls: Calls::default() }
+    }
+
+    /// Has every answered request told of: its method, the answer's status (0: none came), and the time until the answer
+    /// began. Not for clients that were there already.
+    pub fn on_call(&self, tell: impl Fn(&str, u16, Duration) + Send + Sync + 'static) {
+        self.calls.listen(Box::new(tell));
     }
 
     /// The client library's client.

@@ -23,6 +23,10 @@ pub struct WatchHealth {
     pub objects: usize,
     /// Full lists delivered.
     pub resets: u64,
+    /// Objects that were new or had changed, those of full lists too, since start.
+    pub applied: u64,
+    /// Objects that went, as far as watches told, since start.
+    pub deleted: u64,
     /// Objects that could not be read, since start.
     pub invalid: u64,
     /// Empty lists that a second list did not confirm.
@@ -40,6 +44,8 @@ impl WatchHealth {
             last_error: None,
             objects: 0,
             resets: 0,
+            applied: 0,
+            deleted: 0,
             invalid: 0,
             refuted_empty_lists: 0,
         }

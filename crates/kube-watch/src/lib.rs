@@ -8,6 +8,7 @@
 //! Deliberately absent: caches. Who needs the objects keeps them.
 
 mod backoff;
+mod calls;
 mod change;
 mod clients;
 mod error;

@@ -208,6 +208,7 @@ where
             health.synced = true;
             health.resets += 1;
             health.objects = objects;
+            health.applied += (objects - invalid) as u64;
             health.invalid += invalid as u64;
         });
         Ok(())
@@ -318,7 +319,11 @@ where
                 Kind::Deleted => health.objects = health.objects.saturating_sub(1),
                 Kind::Modified => {}
             }
-            health.invalid += u64::from(matches!(change, Change::Invalid(_)));
+            match &change {
+                Change::Invalid(_) => health.invalid += 1,
+                Change::Delete(_) => health.deleted += 1,
+                _ => health.applied += 1,
+            }
         });
         self.outlet.push(change);
         version

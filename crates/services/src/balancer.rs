@@ -100,6 +100,11 @@ impl Balancer {
         }
     }
 
+    /// How many services there are.
+    pub fn service_count(&self) -> usize {
+        self.services.values().filter(|entry| entry.service.is_some()).count()
+    }
+
     /// A service as it is now.
     pub fn set_service(&mut self, service: Service) {
         let entry = self.services.entry(service.name.clone()).or_default();

@@ -44,7 +44,8 @@ pub(crate) struct Cluster {
     name: String,
 }
 
-fn root() -> PathBuf {
+/// The repository.
+pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
@@ -73,6 +74,15 @@ impl Cluster {
 
     /// Machines and Helm values of one's own.
     pub(crate) fn with(name: &'static str, machines: &[&str], values: &[&str]) -> Result<Cluster> {
+        Cluster::start(name, &[&["--no-dns"], machines].concat(), values)
+    }
+
+    /// The same, and pods find services by name.
+    pub(crate) fn with_dns(name: &'static str, machines: &[&str], values: &[&str]) -> Result<Cluster> {
+        Cluster::start(name, machines, values)
+    }
+
+    fn start(name: &'static str, machines: &[&str], values: &[&str]) -> Result<Cluster> {
         let name = std::env::var("AXONEME_LAB_NAME").unwrap_or_else(|_| name.to_owned());
         let cluster = Cluster { name };
         if std::env::var_os("AXONEME_KEEP_LAB").is_some() && cluster.lab(&["status"]).is_ok() {
@@ -80,7 +90,7 @@ impl Cluster {
             return Ok(cluster);
         }
         cluster.lab(&["down"]).context("removing what an earlier run left")?;
-        let mut up = cluster.command(&["up", "--no-dns"]);
+        let mut up = cluster.command(&["up"]);
         up.args(machines);
         // These labs have no kube-proxy.
         for value in ["kubeProxyReplacement=true"].iter().chain(values) {
@@ -146,7 +156,8 @@ impl Cluster {
         Ok(before + &now)
     }
 
-    fn agent_pod(&self, node: &str) -> Result<String> {
+    /// The agent's pod on a node, as `pod/NAME`.
+    pub(crate) fn agent_pod(&self, node: &str) -> Result<String> {
         let field = format!("spec.nodeName={node}");
         let args = [
             "get",

@@ -6,6 +6,7 @@ mod account;
 mod cluster;
 mod connectivity;
 mod faults;
+mod hubble;
 mod manifests;
 mod modes;
 mod report;
@@ -59,6 +60,8 @@ enum What {
     },
     /// Every example policy of the seed documents
     Seeds,
+    /// Flows of all nodes through the relay, exports, and metrics in a real Prometheus
+    Hubble,
     /// Every type of service from every client
     Services,
     /// Replace the backends of a service again and again under load
@@ -136,6 +139,7 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             cluster.apply(&[manifests::namespace()])?;
             seeds::run(&cluster, report)?;
         }
+        What::Hubble => hubble::run(report)?,
         What::Services => {
             for routing in [Routing::Native, Routing::Tunnel] {
                 let cluster = Cluster::up("services", routing)?;

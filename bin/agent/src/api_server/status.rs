@@ -90,10 +90,12 @@ fn own(context: &Context, status: &mut Status) -> Part {
     if !*context.ready.borrow() {
         return part("Failure", format!("{version} starting: {}", waiting(context)));
     }
-    let shortages = context.shortages.borrow();
+    let sweeps = context.sweeps.borrow();
     match status.cilium.take() {
         Some(failing) => failing,
-        None if !shortages.is_empty() => part("Warning", format!("{version} {}", shortages.join("; "))),
+        None if !sweeps.shortages.is_empty() => {
+            part("Warning", format!("{version} {}", sweeps.shortages.join("; ")))
+        }
         None => part("Ok", version),
     }
 }

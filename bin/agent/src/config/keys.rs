@@ -158,6 +158,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("lib-dir", "/var/lib/cilium", "folder with the kernel programs (axoneme.o)"),
     key("lrp-address-matcher-cidrs", "", "the addresses that local redirect policies may name; empty: all"),
+    key("metrics", "", "metrics of prometheus-serve-addr: -NAME leaves one out, +NAME takes it in again"),
     key(
         "monitor-aggregation",
         "medium",
@@ -167,6 +168,7 @@ pub(super) const KEYS: &[Key] = &[
     key("node-port-bind-protection", "true", "nobody may bind a node port"),
     key("node-port-range", "30000,32767", "first and last node port"),
     key("policy-audit-mode", "false", "report policy drops but let the packets pass"),
+    key("prometheus-serve-addr", "", "TCP address of the agent's own metrics, e.g. :9962; empty: none"),
     key("routing-mode", "tunnel", "tunnel or native"),
     key(
         "service-no-backend-response",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use abi::maps as names;
 use abi::{Backend, Frontend, FrontendKey, MemberKey, SourceRangeKey};
 use anyhow::Result;
 use loader::{MaglevTables, Maps, Object};
@@ -21,6 +22,8 @@ pub(super) struct ServiceTables {
     unwritten: BTreeMap<u32, Backend>,
     /// Maglev tables, likewise.
     unwritten_tables: BTreeMap<u32, Option<Table>>,
+    /// What was written to which table, since the start.
+    pub(super) written: BTreeMap<&'static str, Report>,
 }
 
 impl ServiceTables {
@@ -37,6 +40,7 @@ impl ServiceTables {
             source_ranges: Reconciler::new(),
             unwritten: BTreeMap::new(),
             unwritten_tables: BTreeMap::new(),
+            written: BTreeMap::new(),
         };
         let (frontends, members) = (maps.frontends.dump()?, maps.members.dump()?);
         let source_ranges = maps.source_ranges.dump()?;
@@ -68,12 +72,18 @@ impl ServiceTables {
         self.hold_deletes(true);
         self.write_rows(maps, now, &mut reports);
         if self.unwritten.is_empty() && self.unwritten_tables.values().all(Option::is_none) {
-            reports.push(self.frontends.run(&mut Shared(&maps.frontends), now));
+            reports.push((names::FRONTENDS, self.frontends.run(&mut Shared(&maps.frontends), now)));
         }
         self.hold_deletes(false);
         self.write_rows(maps, now, &mut reports);
         self.write_tables(false);
-        reports.iter().any(|report: &Report| report.upserted + report.deleted > 0)
+        for (table, report) in &reports {
+            let sum = self.written.entry(table).or_default();
+            sum.upserted += report.upserted;
+            sum.deleted += report.deleted;
+            sum.failed += report.failed;
+        }
+        reports.iter().any(|(_, report)| report.upserted + report.deleted > 0)
     }
 
     fn hold_deletes(&mut self, hold: bool) {
@@ -81,9 +91,9 @@ impl ServiceTables {
         self.source_ranges.hold_deletes(hold);
     }
 
-    fn write_rows(&mut self, maps: &Maps, now: Duration, reports: &mut Vec<Report>) {
-        reports.push(self.members.run(&mut Shared(&maps.members), now));
-        reports.push(self.source_ranges.run(&mut Shared(&maps.source_ranges), now));
+    fn write_rows(&mut self, maps: &Maps, now: Duration, reports: &mut Vec<(&'static str, Report)>) {
+        reports.push((names::MEMBERS, self.members.run(&mut Shared(&maps.members), now)));
+        reports.push((names::SOURCE_RANGES, self.source_ranges.run(&mut Shared(&maps.source_ranges), now)));
     }
 
     fn write_backends(&mut self, maps: &Maps) {

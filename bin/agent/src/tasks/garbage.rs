@@ -1,10 +1,12 @@
 //! Sweeps the tables of flows and translations, a piece at a time so that nobody waits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loader::{Gc, Object, Progress};
 use tokio::sync::watch;
+
+use crate::metrics::Sweeps;
 
 /// Entries looked at before others get their turn: some hundred µs.
 const CHUNK: usize = 1024;
@@ -14,20 +16,21 @@ const FIRST: Duration = Duration::from_secs(10);
 /// Share of a table above which it is worth a warning.
 const FULL: f64 = 0.9;
 
-/// Tables that are nearly full, each in one sentence, as of the last sweep.
-pub(crate) type Shortages = watch::Sender<Vec<String>>;
-
-/// Sweeps for ever.
-pub(crate) async fn run(object: Arc<Object>, shortages: Shortages) {
+/// Sweeps for ever, and tells of each.
+pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>) {
     let mut gc = Gc::new(CHUNK);
     let mut interval = FIRST;
     loop {
         tokio::time::sleep(interval).await;
+        let (start, mut failed) = (Instant::now(), 0);
         let stats = loop {
             match gc.step(&object.maps, loader::monotonic_ns()) {
                 Ok(Progress::Done(stats)) => break stats,
                 Ok(Progress::More) => {}
-                Err(error) => tracing::warn!(error = %crate::text(&error), "a table cannot be swept"),
+                Err(error) => {
+                    failed = 1;
+                    tracing::warn!(error = %crate::text(&error), "a table cannot be swept");
+                }
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
@@ -50,6 +53,14 @@ pub(crate) async fn run(object: Arc<Object>, shortages: Shortages) {
         for problem in &full {
             tracing::warn!(problem, "connections are tracked only as long as there is room");
         }
-        shortages.send_replace(full);
+        sweeps.send_modify(|sweeps| {
+            *sweeps = Sweeps {
+                shortages: full,
+                last: stats,
+                runs: sweeps.runs + 1,
+                failed: sweeps.failed + failed,
+                took: start.elapsed(),
+            };
+        });
     }
 }

@@ -44,6 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     key("disable-endpoint-crd", "false", "agents write no CiliumEndpoints: identities cannot be collected"),
     key("enable-ipv4", "true", "IPv4 for pods"),
     key("enable-ipv6", "false", "IPv6 for pods"),
+    key("enable-metrics", "false", "serve metrics"),
     key("identity-gc-interval", "15m", "how often unused CiliumIdentities are looked for; 0: never"),
     key(
         "identity-heartbeat-timeout",
@@ -59,6 +60,7 @@ pub(super) const KEYS: &[Key] = &[
     key("leader-election-retry-period", "2s", "time between tries to take or renew the lease"),
     key("nodes-gc-interval", "5m", "how often CiliumNodes without a Node are looked for; 0: never"),
     key("operator-api-serve-addr", "localhost:9234", "address of /healthz"),
+    key("operator-prometheus-serve-addr", ":9963", "address of the metrics, with enable-metrics"),
     key(
         "pod-restart-selector",
         "k8s-app=kube-dns",

@@ -23,6 +23,17 @@ pub(super) struct Addresses {
     nodes: BTreeMap<String, Holding>,
 }
 
+/// How full the pool of a family is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pool {
+    /// The family.
+    pub(crate) family: Family,
+    /// Blocks that nodes have.
+    pub(crate) used: usize,
+    /// Blocks that there are.
+    pub(crate) total: u128,
+}
+
 #[derive(Debug, Default)]
 struct Holding {
     blocks: Vec<IpNet>,
@@ -32,6 +43,15 @@ struct Holding {
 impl Addresses {
     pub(super) fn new(pools: Vec<ClusterPool>) -> Self {
         Self { pools, nodes: BTreeMap::new() }
+    }
+
+    pub(super) fn usage(&self) -> Vec<Pool> {
+        let pool = |pool: &ClusterPool| Pool {
+            family: pool.family(),
+            used: pool.in_use().count(),
+            total: pool.total(),
+        };
+        self.pools.iter().map(pool).collect()
     }
 
     pub(super) fn plan(&mut self, world: &World, now: Timestamp, actions: &mut Vec<Action>) {
