@@ -124,6 +124,12 @@ good hubble-export 'hubble-export-file-path: /var/run/cilium/hubble/events.log' 
 good hubble-flowlogs 'name: cilium-flowlog-config' 'hubble-flowlogs-config-path: /flowlog-config/flowlogs.yaml' 'flowLogs:' \
   'filePath: /x.log' 'mountPath: /flowlog-config' -- \
   --set hubble.export.dynamic.enabled=true,'hubble.export.dynamic.config.content[0].name=x,hubble.export.dynamic.config.content[0].filePath=/x.log'
+good hubble-history 'hubble-history-path: /var/run/cilium/flows' 'hubble-history-max-size-mb: "64"' '!hubble-drop' '!hubble-redact' -- \
+  --set hubble.history.enabled=true,hubble.history.maxSizeMb=64
+good hubble-drop-events 'hubble-drop-events: "true"' 'hubble-drop-events-interval: 30s' 'hubble-drop-events-reasons: auth_required,policy_denied' \
+  'resources: [events]' '!hubble-history' -- --set hubble.dropEventEmitter.enabled=true,hubble.dropEventEmitter.interval=30s
+good hubble-redact 'hubble-redact-enabled: "true"' 'hubble-redact-http-urlquery: "true"' 'hubble-redact-http-userinfo: "true"' \
+  'hubble-redact-http-headers-deny: Cookie' '!headers-allow' -- --set hubble.redact.enabled=true,hubble.redact.http.urlQuery=true,'hubble.redact.http.headers.deny={Cookie}'
 good relay 'name: hubble-relay' 'name: hubble-relay-config' 'image: "axoneme/hubble-relay:0.1.0"' 'secretName: x' 'port: 4222' \
   'peer-service: "hubble-peer.kube-system.svc.cluster.local.:443"' 'disable-server-tls: true' 'name: hubble-relay-client-certs' \
   'automountServiceAccountToken: false' '!disable-client-tls' '!hubble-relay-server-certs' -- \
@@ -193,6 +199,8 @@ bad relay-no-server-certs 'needs hubble.relay.tls.server.existingSecret' -- --se
 bad hubble-metrics 'hubble/metrics/enabled' -- --set hubble.metrics.enabled=drop
 bad hubble-flowlog 'filePath' -- --set hubble.export.dynamic.enabled=true,'hubble.export.dynamic.config.content[0].name=x'
 bad relay-buffer 'sortBufferLenMax' -- --set hubble.relay.sortBufferLenMax=0
+bad hubble-redact 'hubble.redact.http.headers.allow cannot be used with' -- --set hubble.redact.enabled=true,'hubble.redact.http.headers.deny={a},hubble.redact.http.headers.allow={b}'
+bad hubble-history 'maxSizeMb' -- --set hubble.history.maxSizeMb=0
 bad metric-name 'prometheus/metrics/0' -- --set 'prometheus.metrics={cilium_version}'
 bad unknown-key "additional properties 'ipv5' not allowed" -- --set ipv5.enabled=true
 bad unknown-nested-key "additional properties 'tproxy' not allowed" -- --set bpf.tproxy=true
@@ -221,7 +229,8 @@ render -f profiles/native.yaml -f profiles/dual-stack.yaml --set 'hubble.metrics
   --set kubeProxyReplacement=true,kubeProxyReplacementHealthzBindAddr=:10256,socketLB.enabled=true,maglev.tableSize=16381 \
   --set maglev.hashSeed=JLfvgnHc2kaSUFaI,bpf.lbMapMax=65536,k8s.serviceProxyName=blue,ipMasqAgent.enabled=true,kubeProxyReplacementCleanup=true \
   --set localRedirectPolicies.enabled=true,'localRedirectPolicies.addressMatcherCIDRs={169.254.0.0/16}' \
-  --set 'prometheus.enabled=true,prometheus.metrics={-cilium_nodes_all_num}'
+  --set 'prometheus.enabled=true,prometheus.metrics={-cilium_nodes_all_num}' \
+  --set 'hubble.history.enabled=true,hubble.dropEventEmitter.enabled=true,hubble.redact.enabled=true,hubble.redact.http.headers.deny={a}'
 keys=$(awk '/^kind: ConfigMap/{on=1} on&&/^data:/{data=1;next} data&&/^---/{exit} data&&/^  [a-z0-9-]+:/{sub(":.*","");print $1}' "$out" | sort -u)
 for key in $keys; do
   case $key in

@@ -182,7 +182,7 @@ async fn start(
     let monitors = Monitors::default();
     let mut sink = None;
     if let Some((wanted, observer)) = config.hubble.as_ref().zip(observer) {
-        let server = hubble::start(wanted, observer, &handle, stop).await?;
+        let server = hubble::start(wanted, observer, &handle, &clients, stop).await?;
         for future in server.futures {
             spawn_fallible(tasks, "Hubble", future);
         }

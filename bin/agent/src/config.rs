@@ -5,6 +5,7 @@
 //! versions. Options that contradict each other are fatal, with a text that names both.
 
 mod balancing;
+mod hubble;
 mod keys;
 mod sources;
 #[cfg(test)]
@@ -16,9 +17,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
+use flow::redact::Redaction;
 use ipnet::{Ipv4Net, Ipv6Net};
 use metrics::Selection;
 
+use crate::tasks::drop_events;
 pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
 pub(crate) use sources::{Options, gather};
 
@@ -102,6 +105,12 @@ pub(crate) struct Hubble {
     pub export: Option<observer::Export>,
     /// File that lists more of those, and may change.
     pub exports: Option<PathBuf>,
+    /// Where flows are kept beyond memory, and in how many bytes.
+    pub history: Option<(PathBuf, u64)>,
+    /// What flows must not say.
+    pub redaction: Option<Redaction>,
+    /// Which drops become Events.
+    pub drop_events: Option<drop_events::Wanted>,
 }
 
 /// Metrics made of flows.
@@ -436,6 +445,9 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
         metrics: hubble_metrics(options)?,
         export: hubble_export(options)?,
         exports: text(options, "hubble-flowlogs-config-path").map(PathBuf::from),
+        history: hubble::history(options)?,
+        redaction: hubble::redaction(options)?,
+        drop_events: hubble::drop_events(options)?,
     }))
 }
 

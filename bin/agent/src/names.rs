@@ -114,11 +114,13 @@ impl Lookups for Names<'_> {
         self.state.labels_of(identity)
     }
 
-    fn interface(&self, index: u32) -> Option<String> {
-        let device = self.devices.all().find(|d| d.index == index).map(|d| d.name.clone());
+    fn interface(&self, index: u32) -> Option<Arc<str>> {
+        let device = self.devices.all().find(|d| d.index == index).map(|d| d.name.as_str().into());
         let of_pod =
             |e: &&agent_core::Endpoint| e.attachment.as_ref().is_some_and(|a| a.host_ifindex == index);
-        device.or_else(|| self.state.endpoints().values().find(of_pod).map(|e| e.spec.host_ifname.clone()))
+        device.or_else(|| {
+            self.state.endpoints().values().find(of_pod).map(|e| e.spec.host_ifname.as_str().into())
+        })
     }
 
     fn policies(&self, cookie: u32) -> Option<Policies> {

@@ -116,6 +116,33 @@ hubble-export-denylist: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with $v.hubble.history }}
+{{- if .enabled }}
+hubble-history-path: {{ .path | quote }}
+hubble-history-max-size-mb: {{ int .maxSizeMb | quote }}
+{{- end }}
+{{- end }}
+{{- with $v.hubble.dropEventEmitter }}
+{{- if .enabled }}
+hubble-drop-events: "true"
+hubble-drop-events-interval: {{ .interval | quote }}
+hubble-drop-events-reasons: {{ join "," .reasons | quote }}
+{{- end }}
+{{- end }}
+{{- with $v.hubble.redact }}
+{{- if .enabled }}
+hubble-redact-enabled: "true"
+hubble-redact-http-urlquery: {{ .http.urlQuery | quote }}
+hubble-redact-http-userinfo: {{ .http.userInfo | quote }}
+hubble-redact-kafka-apikey: {{ .kafka.apiKey | quote }}
+{{- with .http.headers.allow }}
+hubble-redact-http-headers-allow: {{ join "," . | quote }}
+{{- end }}
+{{- with .http.headers.deny }}
+hubble-redact-http-headers-deny: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if $v.hubble.export.dynamic.enabled }}
 hubble-flowlogs-config-path: /flowlog-config/flowlogs.yaml
 {{- end }}

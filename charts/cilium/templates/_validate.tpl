@@ -15,6 +15,9 @@ Every text names the value, the reason and the cure.
 
 {{- define "cilium.validate.hubble" -}}
 {{- $h := .Values.hubble -}}
+{{- if and $h.redact.enabled $h.redact.http.headers.allow $h.redact.http.headers.deny -}}
+  {{- fail "hubble.redact.http.headers.allow cannot be used with hubble.redact.http.headers.deny: a header is hidden by one list or the other." -}}
+{{- end -}}
 {{- if eq $h.tls.auto.method "cronJob" -}}
   {{- fail "hubble.tls.auto.method=cronJob is not in this version: use helm or certmanager." -}}
 {{- end -}}
@@ -45,7 +48,7 @@ Every text names the value, the reason and the cure.
     {{- include "cilium.validate.off" (list $key (index $.Values $key) $text) -}}
   {{- end -}}
 {{- end -}}
-{{- range $key := list "ui" "redact" -}}
+{{- range $key := list "ui" -}}
   {{- if hasKey $.Values.hubble $key -}}
     {{- include "cilium.validate.off" (list (printf "hubble.%s" $key) (index $.Values.hubble $key) "Flows are served on hubble.socketPath and hubble.listenAddress without it.") -}}
   {{- end -}}

@@ -247,3 +247,30 @@ fn open_metrics_has_exemplars_and_an_end() {
     assert!(text.contains(r#"hubble_lost_events_total{source="perf_event_ring_buffer"} 7"#));
     assert!(!metrics.write(Format::Prometheus).contains("traceID"));
 }
+
+#[test]
+fn an_hour_of_ten_thousand_short_lived_pods_is_bounded_and_ends() {
+    // Every metric with the widest labels there are; a pod lives for a second and talks three times.
+    let wide = "labelsContext=source_pod,source_ip,destination_pod,destination_ip,traffic_direction";
+    let list = ["drop", "flow", "tcp", "policy", "port-distribution", "flows-to-world:port", "icmp"];
+    let list = list.map(|name| format!("{name}{}{wide}", if name.contains(':') { ';' } else { ':' }));
+    let mut metrics = Metrics::parse(list.iter().map(String::as_str)).unwrap();
+    let second = 1_000_000_000;
+    let mut most = 0;
+    for n in 0..10_000_u64 {
+        let now = n * 360 * second / 1000;
+        for flow in [dropped(), forwarded(), Flow { event_type: flow::EVENT_POLICY_VERDICT, ..forwarded() }] {
+            metrics.observe(&Flow { source: pod(&format!("job-{n}")), ..flow }, now);
+        }
+        if n % 1000 == 999 {
+            metrics.expire(now);
+            let series = metrics.write(Format::Prometheus).lines().filter(|l| !l.starts_with('#')).count();
+            most = most.max(series);
+        }
+    }
+    // A series lives for ten minutes after its pod: 1,667 pods, each in nine series at most.
+    assert!(most < 1_768 * 9, "{most} series");
+    metrics.expire(3_600 * second + LIFETIME);
+    let left = metrics.write(Format::Prometheus);
+    assert_eq!(left.lines().find(|l| !l.starts_with('#')), None, "all that is left");
+}

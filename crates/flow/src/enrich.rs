@@ -10,7 +10,7 @@ use types::{Labels, NumericIdentity};
 
 /// Gives a flow its names. `wall_offset` is what to add to the kernel's monotonic clock to get ns since the Unix epoch.
 /// Cannot fail: what nobody knows stays unknown.
-pub fn enrich(raw: RawFlow, lookups: &dyn Lookups, wall_offset: u64) -> Flow {
+pub fn enrich(raw: RawFlow, lookups: &(impl Lookups + ?Sized), wall_offset: u64) -> Flow {
     let event = &raw.event;
     let node_name = lookups.node_name();
     let time = event.time.wrapping_add(wall_offset);
@@ -50,7 +50,7 @@ pub fn enrich(raw: RawFlow, lookups: &dyn Lookups, wall_offset: u64) -> Flow {
 }
 
 /// Verdict, event type, and whose policy it was (datapath.md §11).
-fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &dyn Lookups) {
+fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &(impl Lookups + ?Sized)) {
     match raw.kind {
         RawKind::Drop { reason, .. } => {
             flow.event_type = EVENT_DROP;
@@ -127,7 +127,7 @@ impl End {
     /// What is known of one end: by its number on this node, else by its address; the event's identity counts more than
     /// any other, because it is the one that was enforced.
     fn found(
-        lookups: &dyn Lookups,
+        lookups: &(impl Lookups + ?Sized),
         id: u16,
         identity: u32,
         address: Option<IpAddr>,
@@ -155,7 +155,7 @@ impl End {
     }
 }
 
-fn labels(lookups: &dyn Lookups, identity: u32, endpoint: Option<&Endpoint>) -> Labels {
+fn labels(lookups: &(impl Lookups + ?Sized), identity: u32, endpoint: Option<&Endpoint>) -> Labels {
     match endpoint {
         Some(endpoint) if endpoint.identity == identity => endpoint.labels.clone(),
         _ => lookups
@@ -165,27 +165,35 @@ fn labels(lookups: &dyn Lookups, identity: u32, endpoint: Option<&Endpoint>) -> 
     }
 }
 
-fn interface(lookups: &dyn Lookups, index: u32) -> Option<Interface> {
+fn interface(lookups: &(impl Lookups + ?Sized), index: u32) -> Option<Interface> {
     (index != 0).then(|| Interface { index, name: lookups.interface(index).unwrap_or_default() })
 }
 
 /// A name for the event of the form of RFC 9562 version 8, made of what the event is: no random is needed, and the same
 /// event has the same name wherever it is decoded.
 fn uuid(raw: &RawFlow, time: u64, node: &Arc<str>) -> String {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, time, node, raw.event).hash(&mut hasher);
-        if let Some(ip) = raw.packet.ip {
-            (ip.source, ip.destination).hash(&mut hasher);
-        }
-        raw.packet.l4.and_then(|l4| l4.ports()).hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    let bits = (half(0) << 64) | half(1);
+    let mut hasher = DefaultHasher::new();
+    (time, node, raw.event).hash(&mut hasher);
+    if let Some(ip) = raw.packet.ip {
+        (ip.source, ip.destination).hash(&mut hasher);
+    }
+    raw.packet.l4.and_then(|l4| l4.ports()).hash(&mut hasher);
+    let hash = hasher.finish();
+    // 64 bits tell a node's events apart; the other half only fills the form, differently for each.
+    let bits =
+        (u128::from(hash) << 64) | u128::from(hash.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let bits = (bits & !(0xf_u128 << 76)) | (0x8_u128 << 76);
     let bits = (bits & !(0x3_u128 << 62)) | (0x2_u128 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0xf] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

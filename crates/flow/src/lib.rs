@@ -6,6 +6,7 @@
 //! that could fail on the content of a packet.
 #![forbid(unsafe_code)]
 
+mod cached;
 mod connection;
 mod enrich;
 pub mod filter;
@@ -14,9 +15,11 @@ mod lookups;
 mod model;
 pub mod packet;
 mod raw;
+pub mod redact;
 mod ring;
 pub mod summary;
 
+pub use cached::Cached;
 pub use connection::{Connection, NoConnection};
 pub use enrich::enrich;
 pub use filter::{Filter, Filters};

@@ -62,7 +62,7 @@ pub trait Lookups {
     fn policies(&self, cookie: u32) -> Option<Policies>;
 
     /// Name of a device.
-    fn interface(&self, index: u32) -> Option<String> {
+    fn interface(&self, index: u32) -> Option<Arc<str>> {
         let _ = index;
         None
     }

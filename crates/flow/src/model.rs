@@ -301,7 +301,7 @@ pub struct Interface {
     /// Its index.
     pub index: u32,
     /// Its name, empty if it is gone.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// Which layer a flow is about.

@@ -45,7 +45,8 @@ impl Observer {
         let mut file = Rotated::open(path, largest, backups)?;
         let until = end.unwrap_or(u64::MAX);
         let query = Query { filters, mask, follow: true, until, ..Query::default() };
-        let mut flows = std::pin::pin!(Reader::new(self.shared.clone(), query).stream().ready_chunks(BATCH));
+        let mut flows =
+            std::pin::pin!(Reader::new(self.shared.clone(), query).await.stream().ready_chunks(BATCH));
         let ended = async {
             match end {
                 None => std::future::pending().await,

@@ -1,5 +1,6 @@
 //! The stream behind `GetFlows`: first what is there, then, if asked, what comes.
 
+use crate::history::Past;
 use crate::query::Query;
 use crate::store::Entry;
 use crate::{Shared, now};
@@ -20,6 +21,12 @@ const BATCH: usize = 256;
 pub(crate) struct Reader {
     shared: Arc<Shared>,
     query: Query,
+    /// What is told before anything else, in pieces.
+    past: Option<Past>,
+    /// How many flows may still be told; `None`: any number.
+    left: Option<u64>,
+    /// Of what is in the ring, what is told after the past.
+    present: Vec<Entry>,
     /// Chosen, but not told yet.
     ready: IntoIter<Entry>,
     /// The place to go on from; `None` if nothing is to follow.
@@ -27,14 +34,41 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, query: Query) -> Self {
+    pub(crate) async fn new(shared: Arc<Shared>, query: Query) -> Self {
         let (entries, end) = if query.follow && query.number.is_none() && query.since == 0 {
             (Vec::new(), shared.store.end())
         } else {
             shared.store.snapshot()
         };
         let cursor = query.follow.then_some(end);
-        Self { ready: query.choose(entries).into_iter(), cursor, query, shared }
+        let past = shared.history.get().and_then(|history| Past::new(history, &query, &entries));
+        let mut reader = Self {
+            past: None,
+            left: None,
+            present: Vec::new(),
+            ready: Vec::new().into_iter(),
+            cursor,
+            query,
+            shared,
+        };
+        match (past, reader.query.number) {
+            (None, _) => reader.ready = reader.query.choose(entries).into_iter(),
+            // The last ones: those of the ring count first, and what is missing comes from the past.
+            (Some(mut past), Some(number)) if !reader.query.first => {
+                let present = reader.query.choose(entries);
+                let flows = present.iter().filter(|entry| matches!(entry, Entry::Flow(_))).count();
+                if number < u64::MAX {
+                    let number = usize::try_from(number).unwrap_or(usize::MAX);
+                    past.shorten(number.saturating_sub(flows)).await;
+                }
+                (reader.past, reader.present) = (Some(past), present);
+            }
+            (Some(past), number) => {
+                let all = Query { number: None, ..reader.query.clone() };
+                (reader.past, reader.left, reader.present) = (Some(past), number, all.choose(entries));
+            }
+        }
+        reader
     }
 
     /// Everything there is to tell. Ends when all is told, or when the server closes.
@@ -50,7 +84,20 @@ impl Reader {
         let shared = self.shared.clone();
         loop {
             if let Some(entry) = self.ready.next() {
+                if let (Some(left), Entry::Flow(_)) = (&mut self.left, &entry) {
+                    *left = left.checked_sub(1)?;
+                }
                 return Some(entry);
+            }
+            if let Some(past) = &mut self.past {
+                let entries = past.next().await;
+                if entries.is_empty() {
+                    self.past = None;
+                    self.ready = std::mem::take(&mut self.present).into_iter();
+                } else {
+                    self.ready = entries.into_iter();
+                }
+                continue;
             }
             let cursor = self.cursor.as_mut()?;
             // Asked to be woken before looking, so that nothing written in between is slept through.

@@ -9,6 +9,7 @@
 mod events;
 mod export;
 mod follow;
+mod history;
 mod peers;
 mod query;
 mod rate;
@@ -18,11 +19,12 @@ mod store;
 
 pub use export::Export;
 pub use grpc::ServeError;
+pub use history::History;
 pub use peers::Peer;
 
 use events::Events;
 use flow::{AgentNews, Flow, LostEvents, LostSource};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 use tokio::sync::{Notify, watch};
@@ -56,6 +58,8 @@ pub(crate) struct Shared {
     events: Events,
     /// Woken when an event of the agent was noted.
     events_written: Notify,
+    /// Flows that the ring has forgotten.
+    history: OnceLock<History>,
     peers: watch::Sender<Arc<[Peer]>>,
     /// Ends all streams.
     closing: CancellationToken,
@@ -70,6 +74,7 @@ impl Observer {
             written: Notify::new(),
             events: Events::default(),
             events_written: Notify::new(),
+            history: OnceLock::new(),
             peers: watch::Sender::new(Arc::default()),
             closing: CancellationToken::new(),
             config,

@@ -28,7 +28,7 @@ impl pb::observer_server::Observer for Observer {
     async fn get_flows(&self, request: Request<pb::GetFlowsRequest>) -> Answer<Self::GetFlowsStream> {
         let query = Query::read(request.into_inner())?;
         tracing::debug!(?query, "flows asked for");
-        Ok(Response::new(Box::pin(Reader::new(self.shared.clone(), query).stream())))
+        Ok(Response::new(Box::pin(Reader::new(self.shared.clone(), query).await.stream())))
     }
 
     async fn get_agent_events(

@@ -103,6 +103,13 @@ pub(super) const KEYS: &[Key] = &[
         "drop what a pod sends under an address that is not its own",
     ),
     key("hubble-disable-tls", "false", "serve the Hubble API on hubble-listen-address in plain text"),
+    key("hubble-drop-events", "false", "tell of drops of pods' packets by Events"),
+    key("hubble-drop-events-interval", "2m", "how long the same drop makes no second Event"),
+    key(
+        "hubble-drop-events-reasons",
+        "auth_required,policy_denied",
+        "which drops those are, by the names of the flow API",
+    ),
     key("hubble-event-buffer-capacity", "4095", "flows kept in memory"),
     key(
         "hubble-export-allowlist",
@@ -119,6 +126,8 @@ pub(super) const KEYS: &[Key] = &[
     key("hubble-export-file-max-size-mb", "10", "size at which hubble-export-file-path is full"),
     key("hubble-export-file-path", "", "file that flows go to as JSON, or stdout; empty: none"),
     key("hubble-flowlogs-config-path", "", "file that lists more exports, YAML; read again when it changes"),
+    key("hubble-history-max-size-mb", "256", "bytes that hubble-history-path may have, in MB"),
+    key("hubble-history-path", "", "folder that keeps flows beyond memory; empty: none are kept"),
     key("hubble-listen-address", "", "TCP address of the Hubble API, e.g. :4244; empty: none"),
     key(
         "hubble-metrics",
@@ -126,6 +135,16 @@ pub(super) const KEYS: &[Key] = &[
         "metrics made of flows, separated by spaces, such as drop:sourceContext=pod;destinationContext=pod tcp",
     ),
     key("hubble-metrics-server", "", "TCP address of hubble-metrics, e.g. :9965; empty: none"),
+    key("hubble-redact-enabled", "false", "take secrets out of messages of layer 7"),
+    key(
+        "hubble-redact-http-headers-allow",
+        "",
+        "headers whose values are shown; those of all others are hidden",
+    ),
+    key("hubble-redact-http-headers-deny", "", "headers whose values are hidden"),
+    key("hubble-redact-http-urlquery", "false", "leave the queries of URLs out"),
+    key("hubble-redact-http-userinfo", "true", "hide passwords in URLs"),
+    key("hubble-redact-kafka-apikey", "false", "hide the names of Kafka's APIs"),
     key("hubble-socket-path", "/var/run/cilium/hubble.sock", "unix socket of the Hubble API"),
     key("hubble-tls-cert-file", "", "certificate of the Hubble API in PEM; read again when it changes"),
     key(

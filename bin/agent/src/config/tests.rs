@@ -53,8 +53,45 @@ fn the_ip_masq_agent_excepts_from_what_there_is() {
 }
 
 #[test]
+fn what_flows_say_and_where_they_stay_is_as_told() {
+    let hubble = |pairs: &[(&str, &str)]| parse(pairs).expect("valid").hubble.expect("on");
+    let defaults = hubble(&[]);
+    assert_eq!((defaults.history, defaults.redaction, defaults.drop_events), (None, None, None));
+    let redaction =
+        hubble(&[("hubble-redact-enabled", "true"), ("hubble-redact-http-headers-deny", "Cookie,X")]);
+    let redaction = redaction.redaction.expect("on");
+    assert!(redaction.user_info && !redaction.url_query);
+    let hidden = ["cookie", "x"].map(str::to_owned).into();
+    assert_eq!(redaction.headers, flow::redact::Headers::These(hidden));
+    let kept =
+        hubble(&[("hubble-history-path", "/var/run/cilium/flows"), ("hubble-history-max-size-mb", "2")]);
+    assert_eq!(kept.history, Some(("/var/run/cilium/flows".into(), 2 << 20)));
+    let told = hubble(&[("hubble-drop-events", "true")]).drop_events.expect("on");
+    assert_eq!((told.interval.as_secs(), told.reasons.contains(&133), told.reasons.len()), (120, true, 2));
+}
+
+#[test]
 fn contradictions_and_nonsense_are_refused_with_their_names() {
     for (pairs, part) in [
+        (vec![("hubble-history-path", "here")], "--hubble-history-path=here is no absolute path"),
+        (
+            vec![("hubble-history-path", "/x"), ("hubble-history-max-size-mb", "0")],
+            "give the history some room",
+        ),
+        (vec![("hubble-drop-events", "true"), ("hubble-drop-events-interval", "2")], "is no duration"),
+        (
+            vec![("hubble-drop-events", "true"), ("hubble-drop-events-reasons", "mood")],
+            "mood is no drop reason",
+        ),
+        (
+            vec![
+                ("hubble-redact-enabled", "true"),
+                ("hubble-redact-http-headers-allow", "a"),
+                ("hubble-redact-http-headers-deny", "b"),
+            ],
+            "cannot be used with --hubble-redact-http-headers-deny",
+        ),
+        (vec![("prometheus-serve-addr", ":9962"), ("metrics", "cilium_version")], "begins with neither"),
         (vec![("auto-direct-node-routes", "true")], "--auto-direct-node-routes cannot be used"),
         (vec![("enable-ipv4", "false")], "neither --enable-ipv4 nor --enable-ipv6"),
         (vec![("enable-ipv4", "maybe")], "--enable-ipv4=maybe"),

@@ -17,7 +17,7 @@ use crate::services::{self, Services};
 /// Records that may wait between the ring's thread and the runtime.
 const QUEUE: usize = 16_384;
 /// Records that are decoded and named in one go.
-const BATCH: usize = 512;
+const BATCH: usize = 4096;
 /// Events that a slow monitor may be behind.
 const MONITOR_BACKLOG: usize = 4096;
 
@@ -130,6 +130,7 @@ impl Events {
             .handle
             .ask(move |owner| {
                 let names = Names { state: &owner.state, devices: owner.kernel.devices(), fixed: &fixed };
+                let names = flow::Cached::new(&names);
                 let mut flows = Vec::with_capacity(records.len());
                 let mut events = Vec::new();
                 for record in records {
@@ -140,10 +141,9 @@ impl Events {
                             continue;
                         }
                     };
-                    let flow = flow::enrich(raw.clone(), &names, offset);
-                    if monitored {
-                        events.push(Arc::new(event(&raw, &flow)));
-                    }
+                    let told = monitored.then(|| raw.clone());
+                    let flow = flow::enrich(raw, &names, offset);
+                    events.extend(told.map(|raw| Arc::new(event(&raw, &flow))));
                     flows.push(flow);
                 }
                 (flows, events)
@@ -198,7 +198,7 @@ fn event(raw: &RawFlow, flow: &Flow) -> Event {
         destination_labels: flow.destination.labels.iter().map(ToString::to_string).collect(),
         source_endpoint: raw.event.source_endpoint,
         destination_endpoint: raw.event.destination_endpoint,
-        interface: flow.interface.as_ref().map(|i| i.name.clone()).unwrap_or_default(),
+        interface: flow.interface.as_ref().map(|i| i.name.to_string()).unwrap_or_default(),
         ifindex: raw.event.ifindex,
         cookie: raw.event.cookie,
         ..Event::default()

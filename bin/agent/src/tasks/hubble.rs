@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use flow::{AgentNews, LostSource};
 use futures::future::BoxFuture;
-use observer::{Observer, Peer};
+use kube_watch::Clients;
+use observer::{History, Observer, Peer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +19,7 @@ use crate::exports;
 use crate::names::Fixed;
 use crate::owner::Handle;
 use crate::tasks::events::Sink;
-use crate::tasks::hubble_metrics;
+use crate::tasks::{drop_events, hubble_metrics};
 
 /// How often the list of the other servers is brought up to date.
 const PEERS_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) sink: Sink,
 }
 
+/// How long to wait with flows for a disk that is full.
+const HISTORY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often certificates are looked for that are not there yet.
 const TLS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +57,7 @@ pub(crate) async fn start(
     hubble: &Hubble,
     observer: Observer,
     handle: &Handle,
+    clients: &Clients,
     stop: &CancellationToken,
 ) -> Result<Server> {
     let mut futures: Vec<BoxFuture<'static, Result<()>>> = Vec::new();
@@ -85,7 +90,26 @@ pub(crate) async fn start(
             Some(counters)
         }
     };
-    let sink = Box::new(move |flows: Vec<flow::Flow>, lost: u64| {
+    if let Some((folder, largest)) = &hubble.history {
+        let history = History::open(folder.clone(), *largest).with_context(|| {
+            format!("the history of flows in {} cannot be used (--hubble-history-path)", folder.display())
+        })?;
+        observer.set_history(history);
+        futures.push(Box::pin(keep_history(observer.clone(), folder.clone())));
+    }
+    let mut drops = hubble.drop_events.clone().map(|wanted| {
+        let (watcher, events) = drop_events::watcher(wanted);
+        futures.push(Box::pin(drop_events::write(clients.clone(), events)));
+        watcher
+    });
+    let redaction = hubble.redaction.clone();
+    let sink = Box::new(move |mut flows: Vec<flow::Flow>, lost: u64| {
+        if let Some(redaction) = &redaction {
+            flows.iter_mut().for_each(|flow| redaction.apply(flow));
+        }
+        if let Some(drops) = &mut drops {
+            drops.look(&flows, Instant::now());
+        }
         if let Some(counters) = &counters {
             counters.count(&flows, lost);
         }
@@ -93,6 +117,25 @@ pub(crate) async fn start(
         observer.extend(flows);
     });
     Ok(Server { futures, sink })
+}
+
+/// Keeps flows on disk, and begins again when the disk is full or the like.
+async fn keep_history(observer: Observer, folder: PathBuf) -> Result<()> {
+    let mut told = String::new();
+    loop {
+        match observer.keep_history().await {
+            // The server closes: the agent stops.
+            Ok(()) => std::future::pending().await,
+            Err(error) => {
+                let text = error.to_string();
+                if text != told {
+                    tracing::warn!(folder = %folder.display(), error = text, "flows cannot be kept on disk");
+                    told = text;
+                }
+            }
+        }
+        tokio::time::sleep(HISTORY_INTERVAL).await;
+    }
 }
 
 /// Waits for certificates: whoever makes them may come after the agent.

@@ -39,8 +39,8 @@ impl Lookups for Cluster {
         let policy = Policy { kind: "CiliumNetworkPolicy".into(), name: "p".into(), ..Policy::default() };
         (cookie == 9).then(|| Arc::from([policy]))
     }
-    fn interface(&self, index: u32) -> Option<String> {
-        (index == 3).then(|| "lxc7".to_owned())
+    fn interface(&self, index: u32) -> Option<Arc<str>> {
+        (index == 3).then(|| "lxc7".into())
     }
 }
 

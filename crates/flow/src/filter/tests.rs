@@ -156,7 +156,7 @@ fn about_the_flow() {
         Filter { replies: vec![true], ..Default::default() },
         Filter { tcp_flags: vec![TcpFlags(0x03)], ..Default::default() },
         Filter { ip_versions: vec![6, 0], ..Default::default() },
-        Filter { interfaces: vec![Interface { index: 4, name: String::new() }], ..Default::default() },
+        Filter { interfaces: vec![Interface { index: 4, name: "".into() }], ..Default::default() },
         Filter { nodes: list("west/ node"), ..Default::default() },
         Filter { node_labels: vec![parse_selector("zone=b").unwrap()], ..Default::default() },
     ];

@@ -231,3 +231,83 @@ fn numbers_have_names() {
     let names: Vec<_> = (0..8).map(|n| match_text(n).into_owned()).collect();
     assert_eq!(names, ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only", "7"]);
 }
+
+/// Everything that others name, under hostile names.
+fn hostile(name: &str) -> Flow {
+    let pod = |workload: &str| {
+        Some(Arc::new(Pod {
+            cluster: name.to_owned(),
+            namespace: name.to_owned(),
+            name: name.to_owned(),
+            workloads: vec![Workload { name: workload.to_owned(), kind: name.to_owned() }],
+        }))
+    };
+    let policies = || {
+        Arc::from([Policy {
+            kind: name.into(),
+            namespace: name.into(),
+            name: name.into(),
+            ..Policy::default()
+        }])
+    };
+    let names: Arc<[String]> = Arc::from([name.to_owned()]);
+    let record = L7Record::Http {
+        code: 200,
+        method: name.into(),
+        url: name.into(),
+        protocol: name.into(),
+        headers: vec![(name.into(), name.into())],
+    };
+    Flow {
+        ip: Some(Ip {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "192.0.2.1".parse().unwrap(),
+            source_xlated: None,
+            encrypted: false,
+        }),
+        source: End { pod: pod(name), ..End::default() },
+        destination: End {
+            names,
+            service: Some(Arc::new(Service { name: name.into(), namespace: name.into() })),
+            ..End::default()
+        },
+        node_name: name.into(),
+        interface: Some(Interface { index: 1, name: name.into() }),
+        event_type: EVENT_ACCESS_LOG,
+        l7: Some(Arc::new(L7 { kind: L7Kind::Response, latency: 1, record })),
+        egress_denied_by: policies(),
+        ingress_allowed_by: policies(),
+        rare: Some(Arc::new(Rare { trace_id: name.into(), ..Rare::default() })),
+        ..Flow::default()
+    }
+}
+
+/// Prints a flow in all text formats and looks for what steers a terminal.
+fn inert(flow: &Flow) {
+    let options = Options { node_name: true, policy_names: true, ..Options::default() };
+    let dict = dict(flow, &options);
+    let mut lines: Vec<String> = dict.lines().map(str::to_owned).collect();
+    assert!(lines.len() <= 12, "a name adds lines: {dict:?}");
+    lines.push(compact(flow, &options));
+    lines.extend(columns(flow, &options));
+    for line in lines {
+        let bad = line.chars().find(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(c));
+        assert_eq!(bad, None, "{line:?}");
+    }
+}
+
+#[test]
+fn hostile_names_are_inert_in_every_format() {
+    for name in ["a\nb\r\nc", "\u{1b}[2J\u{1b}]0;owned\u{7}", "\u{9b}31m", "a\u{202e}b", "\0", "\u{2028}x"] {
+        inert(&hostile(name));
+    }
+    // As long as a label may be in any protocol, and longer than any that Kubernetes lets in.
+    inert(&hostile(&"\u{1b}[31mé".repeat(65_536 / 7)));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_name_steers_a_terminal(name in "(\\PC|[\u{0}-\u{9f}]|[\u{200b}-\u{206f}]){0,60}") {
+        inert(&hostile(&name));
+    }
+}

@@ -84,7 +84,7 @@ impl TryFrom<pb::FlowFilter> for Filter {
             identities: filter.destination_identity,
         };
         let event = |e: pb::EventTypeFilter| (e.r#type, e.match_sub_type.then_some(e.sub_type));
-        let interface = |i: pb::NetworkInterface| Interface { index: i.index, name: i.name };
+        let interface = |i: pb::NetworkInterface| Interface { index: i.index, name: i.name.into() };
         Ok(Self {
             source,
             destination,

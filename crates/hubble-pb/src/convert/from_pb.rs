@@ -87,7 +87,7 @@ impl TryFrom<pb::Flow> for Flow {
             point: Point::from_number(flow.trace_observation_point),
             reason: Reason::from_number(flow.trace_reason),
             is_reply: flow.is_reply.map(|is| is.value),
-            interface: flow.interface.map(|i| Interface { index: i.index, name: i.name }),
+            interface: flow.interface.map(|i| Interface { index: i.index, name: i.name.into() }),
             proxy_port: narrow("proxy_port", flow.proxy_port)?,
             egress_allowed_by: policies(flow.egress_allowed_by),
             ingress_allowed_by: policies(flow.ingress_allowed_by),

@@ -42,7 +42,9 @@ impl From<Flow> for pb::Flow {
             policy_match_type: flow.policy_match,
             trace_observation_point: flow.point.map_or(0, flow::Point::number),
             trace_reason: flow.reason.map_or(0, flow::Reason::number),
-            interface: flow.interface.map(|i| pb::NetworkInterface { index: i.index, name: i.name }),
+            interface: flow
+                .interface
+                .map(|i| pb::NetworkInterface { index: i.index, name: i.name.to_string() }),
             proxy_port: u32::from(flow.proxy_port),
             summary,
             egress_allowed_by: policies(&flow.egress_allowed_by),
