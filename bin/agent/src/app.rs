@@ -28,7 +28,7 @@ use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{garbage, hubble, links, watches, writers};
-use crate::{health, ip_masq, kube_proxy, lock, node, startup, support};
+use crate::{health, host_firewall, ip_masq, kube_proxy, lock, node, startup, support};
 
 /// How often the CNI configuration is looked after.
 const CNI_INTERVAL: Duration = Duration::from_secs(10);
@@ -77,6 +77,7 @@ async fn start(
 ) -> Result<lock::Lock> {
     let lock = lock::take(&config.paths.run_dir)?;
     startup::preflight(config)?;
+    let trial = host_firewall::begin(config);
     let support = config.replacement().map(support::probe).transpose()?;
     let start = Instant::now();
     let (ready, is_ready) = watch::channel(false);
@@ -90,6 +91,7 @@ async fn start(
     let mut netlink = Netlink::open().context("cannot talk to the kernel's network")?;
     let present = startup::present_routers(&mut netlink)?;
     let own = node::discover(&clients, config, &present).await?;
+    let journal = trial.reached(config);
     let address = own.node.primary().map(|a| a.to_string()).unwrap_or_default();
     let devices = Devices::prepare(&mut netlink, config, &own.node.routers, &own.node.underlay)?;
     tracing::info!(
@@ -105,7 +107,7 @@ async fn start(
 
     let object = startup::load(config, &own, &devices)?;
     let labels = own.labels.clone();
-    let mut state = startup::state(config, own, &object)?;
+    let mut state = startup::state(config, own, journal, &object)?;
     let files = EndpointFiles::new(&config.paths.run_dir);
     let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;
     let addresses = links::node_addresses(&mut netlink)?;
@@ -133,7 +135,9 @@ async fn start(
     for future in watching.futures {
         spawn(tasks, "watch", future);
     }
-    for future in writers::all(&clients, &outboxes, &handle, address, config.endpoint_objects) {
+    for future in
+        writers::all(&clients, &outboxes, &handle, address, &config.node_name, config.endpoint_objects)
+    {
         spawn(tasks, "writer", future);
     }
     let (swept, sweeps) = watch::channel(Sweeps::default());
@@ -144,6 +148,10 @@ async fn start(
         Box::pin(links::run(subscription, netlink, handle.clone(), own_devices)),
     );
 
+    if config.host_firewall {
+        let confirming = host_firewall::confirm(Arc::clone(config), handle.clone());
+        spawn_fallible(tasks, "host firewall", Box::pin(confirming));
+    }
     if let Some(watcher) = spared {
         spawn_fallible(tasks, "ip-masq-agent", Box::pin(watcher.run(handle.clone())));
     }
@@ -280,7 +288,7 @@ fn spawn_fallible(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxF
     tasks.spawn(async move { (name, future.await) });
 }
 
-async fn clients(config: &Config) -> Result<Clients> {
+pub(crate) async fn clients(config: &Config) -> Result<Clients> {
     let api = ApiConfig {
         server: config.api_server.clone(),
         kubeconfig: config.kubeconfig.clone(),

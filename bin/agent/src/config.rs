@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use flow::redact::Redaction;
@@ -177,6 +178,12 @@ pub(crate) struct Config {
     pub audit: bool,
     /// A pod's source address is checked.
     pub source_check: bool,
+    /// The node has a policy of its own.
+    pub host_firewall: bool,
+    /// How long a change of that may keep the node from the API server before it is rolled back.
+    pub host_firewall_confirm: Duration,
+    /// Who is denied is told so by ICMP.
+    pub deny_response: bool,
     /// NetworkPolicy objects count.
     pub network_policy: bool,
     /// ClusterNetworkPolicy objects count.
@@ -230,6 +237,9 @@ impl Config {
             enforcement: enforcement(options)?,
             audit: flag(options, "policy-audit-mode")?,
             source_check: flag(options, "enable-source-ip-verification")?,
+            host_firewall: flag(options, "enable-host-firewall")?,
+            host_firewall_confirm: value::<api::GoDuration>(options, "host-firewall-confirm-timeout")?.0,
+            deny_response: deny_response(options)?,
             network_policy: flag(options, "enable-k8s-networkpolicy")?,
             cluster_network_policy: flag(options, "enable-k8s-cluster-network-policy")?,
             endpoint_objects: !flag(options, "disable-endpoint-crd")?,
@@ -283,6 +293,12 @@ impl Config {
             bail!(
                 "--mtu={} is outside 1280..65535, what IPv6 and the kernel allow",
                 self.mtu.unwrap_or_default()
+            );
+        }
+        if self.host_firewall && self.host_firewall_confirm < Duration::from_secs(5) {
+            bail!(
+                "--host-firewall-confirm-timeout={} is too short to reach an API server in: use 5s or more",
+                api::GoDuration(self.host_firewall_confirm)
             );
         }
         if self.ip_masq_agent.is_some() && !self.masquerade_v4 && !self.masquerade_v6 {
@@ -401,6 +417,14 @@ fn enforcement(options: &Options) -> Result<Enforcement> {
         "always" => Ok(Enforcement::Always),
         "never" => Ok(Enforcement::Never),
         other => bail!("--enable-policy={other} is unknown: use default, always or never"),
+    }
+}
+
+fn deny_response(options: &Options) -> Result<bool> {
+    match options.get("policy-deny-response") {
+        "none" => Ok(false),
+        "icmp" => Ok(true),
+        other => bail!("--policy-deny-response={other} is unknown: use none or icmp"),
     }
 }
 

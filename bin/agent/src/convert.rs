@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use agent_core::{Change, Input, Keyed, PodKey, PolicyObject};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_watch::Key;
 use kube_watch::kube::Resource;
@@ -35,6 +36,17 @@ where
         }
     };
     batch.into_iter().filter_map(step).collect()
+}
+
+/// The labels of this node's object, of which alone the batch tells. They stay while it is gone.
+pub(crate) fn node_labels(batch: Vec<kube_watch::Change<Node>>) -> Vec<Input> {
+    let last = |change| match change {
+        kube_watch::Change::Apply(node) => Some(node),
+        kube_watch::Change::Reset(nodes) => nodes.into_iter().next(),
+        _ => None,
+    };
+    let labels = |node: Node| node.metadata.labels.unwrap_or_default();
+    batch.into_iter().filter_map(last).map(labels).map(Input::NodeLabels).collect()
 }
 
 /// `namespace/name`.
@@ -70,6 +82,7 @@ pub(crate) fn policies<K: Resource<DynamicType = ()>>(
                 rules: Vec::new(),
                 refused: Some(invalid.error),
                 text: String::new(),
+                generation: 0,
             }))
         }
     };

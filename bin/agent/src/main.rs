@@ -8,6 +8,7 @@ mod convert;
 mod devices;
 mod exports;
 mod health;
+mod host_firewall;
 mod ip_masq;
 mod kernel;
 mod kube_proxy;

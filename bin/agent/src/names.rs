@@ -88,7 +88,13 @@ impl Lookups for Names<'_> {
     }
 
     fn endpoint(&self, id: u16) -> Option<Arc<Endpoint>> {
-        self.state.endpoint(id).map(|endpoint| self.local(endpoint))
+        if let Some(endpoint) = self.state.endpoint(id) {
+            return Some(self.local(endpoint));
+        }
+        (self.state.host_endpoint() == Some(id)).then(|| {
+            let labels = self.state.host_labels();
+            Arc::new(Endpoint { id, identity: abi::identity::HOST, labels, pod: None })
+        })
     }
 
     fn endpoint_at(&self, address: IpAddr) -> Option<Arc<Endpoint>> {

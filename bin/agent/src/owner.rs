@@ -10,6 +10,7 @@ use agent_core::{Change, Effect, Input, Phase, State};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::host_firewall::JournalFile;
 use crate::kernel::Kernel;
 use crate::metrics::Counts;
 use crate::news::News;
@@ -45,6 +46,8 @@ pub(crate) struct Owner {
     pub kernel: Kernel,
     /// Endpoints on disk.
     pub files: EndpointFiles,
+    /// The node's own policy on disk.
+    journal: JournalFile,
     outboxes: Outboxes,
     news: News,
     counts: Counts,
@@ -79,10 +82,12 @@ impl Owner {
     ) -> (Self, Handle, mpsc::Receiver<Message>) {
         let (handle, messages) = queue::new();
         let waiting = BTreeMap::new();
+        let journal = files.journal();
         let owner = Self {
             state,
             kernel,
             files,
+            journal,
             outboxes,
             news,
             counts,
@@ -162,6 +167,15 @@ impl Owner {
         let mut update = self.state.settle(loader::monotonic_ns());
         for problem in std::mem::take(&mut update.problems) {
             tracing::error!(problem, "the desired state cannot be reached");
+        }
+        // Before the tables are: what is on trial has to be known as such, whatever becomes of this agent.
+        if let Some(journal) = self.state.take_host_journal()
+            && let Err(error) = self.journal.write(&journal)
+        {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the journal of the node's own policy is not up to date; a restart may try a policy again"
+            );
         }
         let effects = std::mem::take(&mut update.effects);
         let settled = update.settled;

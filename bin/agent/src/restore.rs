@@ -14,6 +14,8 @@ use api::Mac;
 use serde::{Deserialize, Serialize};
 use types::Labels;
 
+use crate::host_firewall::JournalFile;
+
 /// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stored {
@@ -112,6 +114,11 @@ impl EndpointFiles {
     /// The files below the agent's run directory.
     pub(crate) fn new(run_dir: &Path) -> Self {
         Self { folder: run_dir.join("state") }
+    }
+
+    /// The journal of the node's own policy, beside them.
+    pub(crate) fn journal(&self) -> JournalFile {
+        JournalFile::new(&self.folder)
     }
 
     /// Writes an endpoint's file; a crash leaves the old or the new one, never a part.

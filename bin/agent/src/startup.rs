@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use abi::{Addr, NodeConfig, config as features};
-use agent_core::{Attachment, EndpointSpec, PodKey, Settings, State, prefix_key};
+use agent_core::{Attachment, EndpointSpec, Journal, PodKey, Settings, State, prefix_key};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use loader::{LoadOptions, Object};
@@ -112,6 +112,8 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
         (config.masquerade_v6, features::MASQUERADE_V6),
         (config.audit, features::POLICY_AUDIT),
         (config.source_check, features::SOURCE_CHECK),
+        (config.host_firewall, features::HOST_FIREWALL),
+        (config.deny_response, features::DENY_RESPONSE),
     ];
     NodeConfig {
         node_v4: of(&own.node.underlay, true),
@@ -150,7 +152,7 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
 ///
 /// # Errors
 /// The tables cannot be read.
-pub(crate) fn state(config: &Config, own: Own, object: &Object) -> Result<State> {
+pub(crate) fn state(config: &Config, own: Own, journal: Journal, object: &Object) -> Result<State> {
     let settings = Settings {
         node: own.node,
         cluster: config.cluster_name.clone(),
@@ -164,8 +166,10 @@ pub(crate) fn state(config: &Config, own: Own, object: &Object) -> Result<State>
             Enforcement::Never => EnforcementMode::Never,
         },
         audit: config.audit,
+        host_firewall: if config.host_firewall { object.config().host_ifindex } else { 0 },
     };
     let mut state = State::new(settings, LabelFilter::new([])?, own.ipam);
+    state.restore_host(journal, own.labels);
     let now = loader::monotonic_ns();
     let prefixes = object.maps.prefixes.dump().context("cannot read the prefixes of the last run")?;
     for (key, entry) in prefixes {
@@ -257,7 +261,8 @@ fn still_there(
 fn orphans(known: &BTreeSet<u16>, object: &Object, netlink: &mut Netlink) -> Result<Vec<Orphan>> {
     let mut orphans = Vec::new();
     for (ifindex, row) in object.maps.pods.dump().context("cannot read the pods of the last run")? {
-        if known.contains(&row.endpoint) || row.endpoint == 0 {
+        // The node itself is no pod.
+        if known.contains(&row.endpoint) || row.endpoint == 0 || row.identity == abi::identity::HOST {
             continue;
         }
         let Some(link) = netlink.find_link_by_index(ifindex)? else { continue };

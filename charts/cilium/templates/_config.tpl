@@ -74,6 +74,8 @@ enable-policy: {{ $v.policyEnforcementMode | quote }}
 policy-audit-mode: {{ $v.policyAuditMode | quote }}
 enable-k8s-cluster-network-policy: {{ $v.k8sClusterNetworkPolicy.enabled | quote }}
 enable-k8s-networkpolicy: {{ $v.k8sNetworkPolicy.enabled | quote }}
+enable-host-firewall: {{ $v.hostFirewall.enabled | quote }}
+policy-deny-response: {{ $v.policyDenyResponse | quote }}
 enable-source-ip-verification: {{ $v.daemon.enableSourceIPVerification | quote }}
 
 cni-exclusive: {{ $v.cni.exclusive | quote }}

@@ -15,6 +15,17 @@ fn key(meta: &ObjectMeta) -> PodKey {
     PodKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
+/// Annotation of a pod: whatever source address it sends from, let it pass.
+const ANY_SOURCE: &str = "config.cilium.io/disable-source-ip-verification";
+/// Annotation of a namespace, without which that of its pods means nothing.
+const DELEGATE_SOURCE: &str = "config.cilium.io/delegate-source-ip-verification";
+
+/// Whether an annotation is there and true. Anything else leaves the check in force.
+fn is_true(meta: &ObjectMeta, annotation: &str) -> bool {
+    let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(annotation));
+    value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
 /// A pod of this node.
 pub fn pod(pod: core::Pod) -> Option<Pod> {
     let named_ports = kube_api::named_ports(&pod)
@@ -33,6 +44,7 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
         service_account: spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
         workload: workload(&pod.metadata),
         host_network: spec.and_then(|s| s.host_network).unwrap_or_default(),
+        any_source: is_true(&pod.metadata, ANY_SOURCE),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         addresses: status
             .and_then(|s| s.pod_ips.as_ref())
@@ -90,7 +102,8 @@ pub fn namespace(namespace: core::Namespace) -> Option<Namespace> {
             (false, Some(format!("{place}: {error}; until then policy is enforced")))
         }
     };
-    Some(Namespace { name, labels, audit, refused })
+    let delegates_source = is_true(&namespace.metadata, DELEGATE_SOURCE);
+    Some(Namespace { name, labels, audit, delegates_source, refused })
 }
 
 /// A node of the cluster.
@@ -144,24 +157,30 @@ pub fn identity(identity: CiliumIdentity) -> Option<ClusterIdentity> {
 /// A Cilium policy; one that cannot be applied says why.
 pub fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObject> {
     let specs: Vec<_> = policy.rules().into_iter().map(|(_, rule)| rule).collect();
-    Some(object(policy, &specs))
+    Some(object(policy, &specs, policy.generation()))
 }
 
 /// A policy of the cluster's admins.
 pub fn cluster_policy(policy: &kube_api::ClusterNetworkPolicy) -> Option<PolicyObject> {
-    Some(object(policy, &policy.spec))
+    Some(object(policy, &policy.spec, policy.metadata.generation.unwrap_or_default()))
 }
 
 /// A Kubernetes policy.
 pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Option<PolicyObject> {
-    Some(object(policy, &policy.spec))
+    Some(object(policy, &policy.spec, policy.metadata.generation.unwrap_or_default()))
 }
 
-fn object(policy: &impl ToRules, spec: &impl Serialize) -> PolicyObject {
+/// The rules of a cluster-wide Cilium policy whose specification was kept as text (see [`PolicyObject::text`]).
+pub fn kept_rules(text: &str) -> Option<Vec<policy::Rule>> {
+    let specs = Some(serde_json::from_str(text).ok()?);
+    kube_api::CiliumClusterwideNetworkPolicy { specs, ..Default::default() }.to_rules().ok()
+}
+
+fn object(policy: &impl ToRules, spec: &impl Serialize, generation: i64) -> PolicyObject {
     let (rules, refused) = match policy.to_rules() {
         Ok(rules) => (rules, None),
         Err(error) => (policy.closing(), Some(kube_api::error::chain(&error))),
     };
     let text = serde_json::to_string(spec).unwrap_or_default();
-    PolicyObject { origin: policy.origin(), rules, refused, text }
+    PolicyObject { origin: policy.origin(), rules, refused, text, generation }
 }

@@ -37,7 +37,7 @@ pub use model::{Change, ClusterIdentity, Keyed, NamedPort, Namespace, Node, Pod,
 pub use objects::{Condition, EndpointObject};
 pub use routes::Route;
 pub use settings::Settings;
-pub use state::{CreateError, Input, Kind, PolicyObject, State};
+pub use state::{CreateError, HostVersion, Input, Journal, Kept, Kind, PolicyObject, State};
 pub use store::Store;
 pub use table::Table;
 pub use update::{Delta, Effect, PodRow, PolicyWrite, Update};

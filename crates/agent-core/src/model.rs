@@ -57,6 +57,8 @@ pub struct Pod {
     pub host_network: bool,
     /// Its container ports that have names.
     pub named_ports: Vec<NamedPort>,
+    /// It asks to send from any address; its namespace may grant that ([`Namespace::delegates_source`]).
+    pub any_source: bool,
     /// It will not run again.
     pub finished: bool,
     /// Addresses in its status.
@@ -72,6 +74,8 @@ pub struct Namespace {
     pub labels: BTreeMap<String, String>,
     /// No policy drops packets of its pods: what would have been dropped is reported.
     pub audit: bool,
+    /// Its pods may send from any address if they ask for it.
+    pub delegates_source: bool,
     /// Its annotation says neither that nor the contrary.
     pub refused: Option<String>,
 }

@@ -42,9 +42,11 @@ pub struct EndpointObject {
     pub enforced_egress: bool,
 }
 
-/// Condition `Valid` of a policy object.
+/// Conditions of a policy object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// Why the object was refused; `None` = it is in force.
     pub refused: Option<String>,
+    /// Why what it says of this node was taken back; `None` = nothing was.
+    pub rolled_back: Option<String>,
 }

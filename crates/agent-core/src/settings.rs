@@ -23,6 +23,8 @@ pub struct Settings {
     pub enforcement: EnforcementMode,
     /// Policy drops are reported but pass.
     pub audit: bool,
+    /// Interface index of `cilium_host` if the node has a policy of its own (host firewall), else 0.
+    pub host_firewall: u32,
 }
 
 impl Settings {

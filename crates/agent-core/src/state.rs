@@ -1,6 +1,7 @@
 //! The owner's state: what was seen, and what follows from it.
 
 mod endpoints;
+mod host;
 mod rules;
 mod settle;
 mod sources;
@@ -29,6 +30,7 @@ use crate::table::Table;
 use crate::update::{Effect, PodRow};
 
 pub use endpoints::CreateError;
+pub use host::{HostVersion, Journal, Kept};
 
 /// A kind of objects that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,8 @@ pub struct PolicyObject {
     pub refused: Option<String>,
     /// Its specification as JSON, for `policy get`.
     pub text: String,
+    /// Version of its specification.
+    pub generation: i64,
 }
 
 impl Keyed for PolicyObject {
@@ -89,6 +93,8 @@ pub enum Input {
     ApiServers(Vec<IpAddr>),
     /// Addresses of this node, all of them.
     NodeAddresses(Vec<IpAddr>),
+    /// Labels of this node's object, all of them.
+    NodeLabels(BTreeMap<String, String>),
 }
 
 /// The state. See the crate's documentation for how it is used.
@@ -132,6 +138,8 @@ pub struct State {
     routes: Table<IpNet, Route>,
     objects: Table<PodKey, EndpointObject>,
     conditions: Table<PolicyOrigin, Condition>,
+    /// This node as an endpoint.
+    host: host::Host,
     // What is to be looked at.
     pending: rules::Pending,
     dirty_endpoints: BTreeSet<u16>,
@@ -193,6 +201,7 @@ impl State {
             routes: Table::default(),
             objects: Table::default(),
             conditions: Table::default(),
+            host: host::Host::default(),
             pending: rules::Pending::default(),
             dirty_endpoints: BTreeSet::new(),
             dirty_nodes: true,
@@ -223,6 +232,7 @@ impl State {
                 self.set_node_addresses(addresses);
                 self.place_api_servers(now);
             }
+            Input::NodeLabels(labels) => self.set_node_labels(labels, now),
         }
     }
 

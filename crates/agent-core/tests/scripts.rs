@@ -145,6 +145,7 @@ impl World {
                 _ => EnforcementMode::Default,
             },
             audit: false,
+            host_firewall: 0,
         };
         let filter = LabelFilter::new([]).expect("default filter");
         Self {
@@ -376,8 +377,9 @@ impl World {
             let f = &row.facts;
             let deny = (f.deny_cookie_ingress != 0, f.deny_cookie_egress != 0);
             let audit = if f.flags & abi::tables::POD_AUDIT != 0 { " audit" } else { "" };
+            let forges = if f.flags & abi::tables::POD_ANY_SOURCE != 0 { " any source" } else { "" };
             format!(
-                "{ifindex} endpoint {} identity {} {} deny cookies {deny:?}{audit}",
+                "{ifindex} endpoint {} identity {} {} deny cookies {deny:?}{audit}{forges}",
                 f.endpoint, f.identity, f.v4
             )
         });

@@ -101,6 +101,8 @@ pub struct PolicyCondition {
 impl PolicyCondition {
     /// Type of the condition that tells whether a policy was understood.
     pub const VALID: &'static str = "Valid";
+    /// Type of the condition that tells whether what a policy says of nodes had to be taken back on one.
+    pub const HOST_FIREWALL: &'static str = "HostFirewall";
 
     /// The `Valid` condition for the outcome of a conversion; `now` is RFC 3339.
     #[must_use]
@@ -123,6 +125,8 @@ impl PolicyCondition {
 pub trait CiliumPolicy {
     /// The rules, each with its path in the object: `spec`, `specs[0]`, ...
     fn rules(&self) -> Vec<(String, &Rule)>;
+    /// Version of the specification; 0 where the object was never stored.
+    fn generation(&self) -> i64;
     /// The status as last read.
     fn status(&self) -> Option<&PolicyStatus>;
 }
@@ -134,6 +138,9 @@ macro_rules! cilium_policy {
                 let spec = self.spec.iter().map(|rule| ("spec".to_owned(), rule));
                 let specs = self.specs.iter().flatten().enumerate();
                 spec.chain(specs.map(|(index, rule)| (format!("specs[{index}]"), rule))).collect()
+            }
+            fn generation(&self) -> i64 {
+                self.metadata.generation.unwrap_or_default()
             }
             fn status(&self) -> Option<&PolicyStatus> {
                 self.status.as_ref()

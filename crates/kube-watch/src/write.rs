@@ -193,11 +193,12 @@ impl Clients {
         self.create_or_get(identity).await
     }
 
-    /// Writes a policy's `Valid` condition, unless it says the same already; tells whether it wrote.
+    /// Writes a condition of a policy, unless it says the same already; tells whether it wrote. The others stay as they were
+    /// when the policy was read, so two are written one after the other, each over what the other left.
     ///
     /// # Errors
     /// [`ApiError`]. A policy that is gone by now is no error.
-    pub async fn set_policy_valid<K: Object + CiliumPolicy>(
+    pub async fn set_policy_condition<K: Object + CiliumPolicy>(
         &self,
         policy: &K,
         mut condition: PolicyCondition,

@@ -170,20 +170,24 @@ async fn conditions_are_written(clients: &Clients) {
     let policy = clients.create(&policy).await.unwrap();
     let condition = PolicyCondition::valid(&policy.to_rules(), "2026-01-02T03:04:05Z");
     assert!(
-        clients.set_policy_valid(&policy, condition.clone()).await.map_err(|error| error.describe()).unwrap()
+        clients
+            .set_policy_condition(&policy, condition.clone())
+            .await
+            .map_err(|error| error.describe())
+            .unwrap()
     );
     let policy: CiliumNetworkPolicy = clients.get(&Key::of(&policy)).await.unwrap();
     assert_eq!(policy.status().unwrap().conditions, std::slice::from_ref(&condition));
     assert!(condition.message.contains("spec.ingress[0].fromCIDR[0]"), "{}", condition.message);
-    assert!(!clients.set_policy_valid(&policy, condition).await.unwrap());
+    assert!(!clients.set_policy_condition(&policy, condition).await.unwrap());
     // The other kind has its condition too, and a policy that is gone is no error.
     let mut other: CiliumClusterwideNetworkPolicy =
         object(json!({ "metadata": { "name": "c" }, "spec": { "endpointSelector": {}, "egress": [{}] } }));
     other = clients.create(&other).await.unwrap();
     let good = PolicyCondition::valid(&other.to_rules(), "2026-01-02T03:04:05Z");
-    assert!(clients.set_policy_valid(&other, good.clone()).await.unwrap());
+    assert!(clients.set_policy_condition(&other, good.clone()).await.unwrap());
     clients.delete::<CiliumClusterwideNetworkPolicy>(&Key::of(&other), None, None).await.unwrap();
-    assert!(!clients.set_policy_valid(&other, good).await.unwrap());
+    assert!(!clients.set_policy_condition(&other, good).await.unwrap());
 }
 
 async fn endpoints_come_and_go(clients: &Clients) {

@@ -44,7 +44,7 @@ pub enum EnforcementMode {
     /// A direction is closed by the first rule that selects the pod in it.
     #[default]
     Default,
-    /// Both directions are closed for every pod.
+    /// Both directions are closed for every pod. The node itself is closed by rules alone: nobody could open it again.
     Always,
     /// Nothing is filtered.
     Never,
@@ -263,7 +263,7 @@ impl Engine {
     /// [`PolicyTable::lookup`], and both always agree.
     pub fn explain(&self, subject: &SubjectInfo, packet: &Packet) -> Explanation {
         let rules = self.repository.selecting(&subject.labels);
-        explain::explain(subject, packet, &rules, &self.cache, &self.options)
+        explain::explain(subject, packet, &rules, &self.cache, &self.options.for_subject(&subject.labels))
     }
 
     fn update(&self) -> Update {
@@ -276,7 +276,8 @@ impl Engine {
             EnforcementMode::Default | EnforcementMode::Always => self.repository.selecting(&info.labels),
         };
         let wanted = Wanted { rules, named_ports: &info.named_ports, audit: info.audit };
-        self.tables.find_or_make(wanted, &self.cache, &self.options, &mut update.tables)
+        let options = self.options.for_subject(&info.labels);
+        self.tables.find_or_make(wanted, &self.cache, &options, &mut update.tables)
     }
 
     fn move_subject(&mut self, id: SubjectId, table: TableId, update: &mut Update) {
@@ -294,6 +295,17 @@ impl IdentityInfo {
     /// An identity that names no ports.
     pub fn of(labels: Labels) -> Self {
         Self { labels, named_ports: NamedPorts::new() }
+    }
+}
+
+impl Options {
+    /// How policy is enforced on a subject with these labels.
+    fn for_subject(&self, labels: &Labels) -> Options {
+        let mut options = self.clone();
+        if options.mode == EnforcementMode::Always && labels.has_reserved("host") {
+            options.mode = EnforcementMode::Default;
+        }
+        options
     }
 }
 

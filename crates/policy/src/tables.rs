@@ -1,7 +1,7 @@
 //! The tables in use: one for each set of rules that selects a pod.
 
 use crate::cookies::{Cookies, RuleRef};
-use crate::engine::{Options, SubjectId, TableChange, TableId};
+use crate::engine::{EnforcementMode, Options, SubjectId, TableChange, TableId};
 use crate::number_hash::NumberMap;
 use crate::program::{Entries, Half, Program};
 use crate::repository::{Compiled, RuleKey};
@@ -39,6 +39,7 @@ struct Content {
     /// Only the names that some rule uses.
     named_ports: NamedPorts,
     audit: bool,
+    mode: EnforcementMode,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Tables {
         options: &Options,
         changes: &mut BTreeMap<TableId, TableChange>,
     ) -> TableId {
-        let content = Content::of(&wanted);
+        let content = Content::of(&wanted, options.mode);
         if let Some(id) = self.by_content.get(&content) {
             return *id;
         }
@@ -252,7 +253,7 @@ fn key_of(direction: Direction, half: Half, l4: L4Key) -> TableKey {
 }
 
 impl Content {
-    fn of(wanted: &Wanted<'_>) -> Self {
+    fn of(wanted: &Wanted<'_>, mode: EnforcementMode) -> Self {
         let ingress = wanted.rules.iter().filter(|rule| rule.rule.direction == Direction::Ingress);
         let used: BTreeSet<&String> = ingress.flat_map(|rule| &rule.named).map(|(_, name)| name).collect();
         let ports = wanted.named_ports.iter().filter(|(name, _)| used.contains(name));
@@ -260,6 +261,7 @@ impl Content {
             rules: wanted.rules.iter().map(|rule| rule.key).collect(),
             named_ports: ports.map(|(name, ports)| (name.clone(), ports.clone())).collect(),
             audit: wanted.audit,
+            mode,
         }
     }
 }

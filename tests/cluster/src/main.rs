@@ -6,6 +6,7 @@ mod account;
 mod cluster;
 mod connectivity;
 mod faults;
+mod host_firewall;
 mod hubble;
 mod manifests;
 mod modes;
@@ -52,6 +53,8 @@ enum What {
     },
     /// Other ways to install: addresses from Kubernetes, one address family, the enforcement modes
     Modes,
+    /// Policies for the nodes themselves, and what becomes of one that cuts its node off
+    Hostfw,
     /// A wrong policy, tried on recorded flows, audited, enforced
     Tryout {
         /// Also kill the agent while it audits
@@ -117,6 +120,7 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             modes::run(report)?;
         }
         What::Modes => modes::run(report)?,
+        What::Hostfw => host_firewall::run(report)?,
         What::Faults { parts } => {
             let own = [faults::Part::Pool, faults::Part::Tables];
             if parts.is_empty() || parts.iter().any(|part| !own.contains(part)) {

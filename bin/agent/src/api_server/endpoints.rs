@@ -21,7 +21,7 @@ use crate::owner::Owner;
 pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Endpoint>> {
     let all = context.handle.ask(|owner| {
         let endpoints = owner.state.endpoints().values();
-        endpoints.map(|endpoint| model(owner, endpoint)).collect()
+        endpoints.map(|endpoint| model(owner, endpoint)).chain(host(owner)).collect()
     });
     Ok(Json(all.await?))
 }
@@ -29,6 +29,9 @@ pub(super) async fn list(State(context): State<Context>) -> Answer<Vec<Endpoint>
 /// One endpoint, by number or by a typed reference.
 pub(super) async fn one(State(context): State<Context>, Path(id): Path<String>) -> Answer<Endpoint> {
     let found = context.handle.ask(move |owner| {
+        if let Some(host) = host(owner).filter(|host| names_host(&id, host.id)) {
+            return Ok(host);
+        }
         let endpoint = find(owner, &id)?.ok_or_else(|| Refused::not_found(format_args!("endpoint {id}")))?;
         Ok::<_, Refused>(model(owner, endpoint))
     });
@@ -64,6 +67,45 @@ pub(super) fn find<'a>(
             let text = format!("{kind:?} is no way to name an endpoint");
             return Err(Refused::new(StatusCode::BAD_REQUEST, text));
         }
+    })
+}
+
+/// Whether a reference names the node itself.
+fn names_host(reference: &str, id: u16) -> bool {
+    reference.strip_prefix("cilium-local:").unwrap_or(reference) == id.to_string()
+        || reference == "reserved:host"
+}
+
+/// The node itself, where it has a policy of its own.
+fn host(owner: &Owner) -> Option<Endpoint> {
+    let (id, table) = (owner.state.host_endpoint()?, owner.state.host_table()?);
+    let audit = owner.state.host_subject().is_some_and(|subject| subject.audit);
+    let realized = realized(owner, abi::identity::HOST, &table, audit);
+    let option = if audit { "Enabled" } else { "Disabled" };
+    let device = &owner.kernel.devices().host;
+    let labels = owner.state.host_labels();
+    Some(Endpoint {
+        id,
+        spec: Spec { options: [("PolicyAuditMode".to_owned(), option.to_owned())].into(), ..Spec::default() },
+        status: EndpointStatus {
+            state: Phase::Ready.name().to_owned(),
+            identity: Some(identity_model(abi::identity::HOST, &labels)),
+            networking: Networking {
+                addressing: vec![AddressPair::default()],
+                interface_index: device.index,
+                interface_name: device.name.clone(),
+                ..Networking::default()
+            },
+            policy: Policy { realized: realized.clone(), spec: realized },
+            labels: Labels { security_relevant: texts(&labels), ..Labels::default() },
+            health: Health {
+                bpf: "OK".to_owned(),
+                policy: "OK".to_owned(),
+                connected: true,
+                overall_health: "OK".to_owned(),
+            },
+            ..EndpointStatus::default()
+        },
     })
 }
 
@@ -129,6 +171,10 @@ fn model(owner: &Owner, endpoint: &agent_core::Endpoint) -> Endpoint {
 /// What the endpoint's table says, by identity.
 fn policy(owner: &Owner, endpoint: &agent_core::Endpoint) -> RealizedPolicy {
     let Some((_, table)) = owner.state.policy_of(endpoint.spec.id) else { return RealizedPolicy::default() };
+    realized(owner, endpoint.identity, &table, owner.state.audits(endpoint))
+}
+
+fn realized(owner: &Owner, identity: u32, table: &policy::PolicyTable, audited: bool) -> RealizedPolicy {
     let named = |direction: u8, deny: bool| -> Vec<u32> {
         let of_direction = table.entries.iter().filter(|(key, _)| key.direction.number() == direction);
         let mut numbers: Vec<u32> = of_direction
@@ -139,7 +185,7 @@ fn policy(owner: &Owner, endpoint: &agent_core::Endpoint) -> RealizedPolicy {
         numbers.dedup();
         numbers
     };
-    let audit = if owner.state.audits(endpoint) || owner.state.settings().audit { "audit-" } else { "" };
+    let audit = if audited || owner.state.settings().audit { "audit-" } else { "" };
     let enabled = match (table.enforced_ingress, table.enforced_egress) {
         (false, false) => "none".to_owned(),
         (true, false) => format!("{audit}ingress"),
@@ -147,7 +193,7 @@ fn policy(owner: &Owner, endpoint: &agent_core::Endpoint) -> RealizedPolicy {
         (true, true) => format!("{audit}both"),
     };
     RealizedPolicy {
-        id: endpoint.identity,
+        id: identity,
         allowed_ingress_identities: named(INGRESS, false),
         allowed_egress_identities: named(EGRESS, false),
         denied_ingress_identities: named(INGRESS, true),

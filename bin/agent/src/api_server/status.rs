@@ -2,8 +2,8 @@
 
 use api::node::Node;
 use api::status::{
-    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, Hubble, IdentityRange, Ipam, Kubernetes,
-    Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
+    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, HostFirewall, Hubble, IdentityRange, Ipam,
+    Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
 };
 use axum::Json;
 use axum::extract::State;
@@ -132,6 +132,14 @@ fn cni_file(config: &Config) -> Part {
     }
 }
 
+fn host_firewall(owner: &Owner, config: &Config) -> HostFirewall {
+    if !config.host_firewall {
+        return HostFirewall { mode: "Disabled".to_owned(), devices: Vec::new() };
+    }
+    let devices = owner.kernel.devices().native.iter().map(|device| device.name.clone());
+    HostFirewall { mode: "Enabled".to_owned(), devices: devices.collect() }
+}
+
 fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
     let failures = owner.kernel.failures();
     let nodes: Vec<Node> = super::endpoints::node_models(owner);
@@ -157,6 +165,7 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
         cluster: Some(Cluster { cilium_health: None, nodes, own_name }),
         cni_chaining: Some(Mode { mode: "none".to_owned() }),
         datapath_mode: "veth".to_owned(),
+        host_firewall: Some(host_firewall(owner, config)),
         hubble: Some(hubble(config)),
         identity_range: Some(IdentityRange {
             min_identity: abi::identity::CLUSTER_MIN,

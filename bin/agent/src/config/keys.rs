@@ -73,6 +73,7 @@ pub(super) const KEYS: &[Key] = &[
     key("disable-endpoint-crd", "false", "write no CiliumEndpoint objects"),
     key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
+    key("enable-host-firewall", "false", "enforce the policies that select nodes on the node itself"),
     key("enable-hubble", "true", "serve flows"),
     key("enable-hubble-open-metrics", "false", "serve hubble-metrics also as OpenMetrics, with exemplars"),
     key(
@@ -101,6 +102,11 @@ pub(super) const KEYS: &[Key] = &[
         "enable-source-ip-verification",
         "true",
         "drop what a pod sends under an address that is not its own",
+    ),
+    key(
+        "host-firewall-confirm-timeout",
+        "30s",
+        "a change of the node's own policy that keeps it from the API server for so long is rolled back",
     ),
     key("hubble-disable-tls", "false", "serve the Hubble API on hubble-listen-address in plain text"),
     key("hubble-drop-events", "false", "tell of drops of pods' packets by Events"),
@@ -187,6 +193,7 @@ pub(super) const KEYS: &[Key] = &[
     key("node-port-bind-protection", "true", "nobody may bind a node port"),
     key("node-port-range", "30000,32767", "first and last node port"),
     key("policy-audit-mode", "false", "report policy drops but let the packets pass"),
+    key("policy-deny-response", "none", "what senders get whom policy denies: none or icmp"),
     key("prometheus-serve-addr", "", "TCP address of the agent's own metrics, e.g. :9962; empty: none"),
     key("routing-mode", "tunnel", "tunnel or native"),
     key(

@@ -50,6 +50,10 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
             Input::Identities,
         )
     });
+    if config.host_firewall {
+        let this = WatchSpec::fields(format!("metadata.name={}", config.node_name));
+        watches.add(clients, handle, this, convert::node_labels);
+    }
     watches.policies(clients, config, handle);
     let servers = ApiServers::default();
     let slices = WatchSpec {

@@ -19,12 +19,13 @@ use crate::node::MANAGER;
 use crate::outbox::{Outboxes, deliver};
 use crate::owner::Handle;
 
-/// The writers to run. `node` is this node's underlay address, by which it knows its own endpoint objects.
+/// The writers to run. `node` is this node's underlay address, by which it knows its own endpoint objects; `name` its name.
 pub(crate) fn all(
     clients: &Clients,
     outboxes: &Outboxes,
     handle: &Handle,
     node: String,
+    name: &str,
     objects: bool,
 ) -> Vec<BoxFuture<'static, ()>> {
     let endpoints = {
@@ -41,12 +42,12 @@ pub(crate) fn all(
         })
     };
     let conditions = {
-        let clients = clients.clone();
+        let (clients, name) = (clients.clone(), name.to_owned());
         deliver(outboxes.conditions.clone(), move |origin: PolicyOrigin, wish: Option<Condition>| {
-            let clients = clients.clone();
+            let (clients, name) = (clients.clone(), name.clone());
             async move {
                 match wish {
-                    Some(condition) => set_condition(&clients, &origin, &condition).await,
+                    Some(condition) => set_condition(&clients, &name, &origin, &condition).await,
                     None => Ok(()),
                 }
             }
@@ -111,23 +112,56 @@ async fn remove(clients: &Clients, pod: &PodKey, node: &str) -> Result<(), ApiEr
 
 async fn set_condition(
     clients: &Clients,
+    node: &str,
     origin: &PolicyOrigin,
     condition: &Condition,
 ) -> Result<(), ApiError> {
     match origin.kind {
-        PolicyKind::Cnp => set_valid::<CiliumNetworkPolicy>(clients, origin, condition).await,
-        PolicyKind::Ccnp => set_valid::<CiliumClusterwideNetworkPolicy>(clients, origin, condition).await,
+        PolicyKind::Cnp => set_valid::<CiliumNetworkPolicy>(clients, node, origin, condition).await,
+        PolicyKind::Ccnp => {
+            set_valid::<CiliumClusterwideNetworkPolicy>(clients, node, origin, condition).await
+        }
         // Kubernetes' own kinds have no such status.
         _ => Ok(()),
     }
 }
 
+/// Says that a policy was rolled back on this node, or, where this node had said so, that it no longer is. Whether anything
+/// was written.
+async fn set_rolled_back<P: Object + CiliumPolicy>(
+    clients: &Clients,
+    policy: &P,
+    node: &str,
+    condition: &Condition,
+) -> Result<bool, ApiError> {
+    let prefix = format!("node {node}: ");
+    let said = policy.status().is_some_and(|status| {
+        let told = |c: &PolicyCondition| c.status == "False" && c.message.starts_with(&prefix);
+        status.conditions.iter().any(|c| c.kind == PolicyCondition::HOST_FIREWALL && told(c))
+    });
+    let (status, reason, message) = match &condition.rolled_back {
+        Some(why) => ("False", "RolledBack", format!("{prefix}{why}")),
+        None if said => ("True", "Applied", format!("{prefix}this version is in force, or on trial")),
+        None => return Ok(false),
+    };
+    let condition = PolicyCondition {
+        kind: PolicyCondition::HOST_FIREWALL.to_owned(),
+        status: status.to_owned(),
+        last_transition_time: Some(crate::clock::rfc3339_seconds()),
+        reason: reason.to_owned(),
+        message,
+    };
+    clients.set_policy_condition(policy, condition).await
+}
+
 async fn set_valid<P: Object + CiliumPolicy>(
     clients: &Clients,
+    node: &str,
     origin: &PolicyOrigin,
     condition: &Condition,
 ) -> Result<(), ApiError> {
-    let policy: P = match clients.get(&Key::new(&origin.namespace, &origin.name)).await {
+    let key = Key::new(&origin.namespace, &origin.name);
+    let mut policy: P = match clients.get(&key).await {
         Ok(policy) => policy,
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
@@ -139,6 +173,9 @@ async fn set_valid<P: Object + CiliumPolicy>(
         None => ("True", "Policy validation succeeded"),
         Some(reason) => ("False", reason.as_str()),
     };
+    if set_rolled_back(clients, &policy, node, condition).await? {
+        policy = clients.get(&key).await?;
+    }
     let condition = PolicyCondition {
         kind: PolicyCondition::VALID.to_owned(),
         status: status.to_owned(),
@@ -146,7 +183,7 @@ async fn set_valid<P: Object + CiliumPolicy>(
         reason: String::new(),
         message: message.to_owned(),
     };
-    clients.set_policy_valid(&policy, condition).await.map(drop)
+    clients.set_policy_condition(&policy, condition).await.map(drop)
 }
 
 /// The object of an endpoint.

@@ -176,6 +176,13 @@ impl State {
         endpoint.audit || self.namespaces.get(&endpoint.spec.pod.namespace).is_some_and(|n| n.audit)
     }
 
+    /// Whether an endpoint may send from any address: its pod asks for it, and its namespace lets it.
+    pub(super) fn may_forge(&self, endpoint: &Endpoint) -> bool {
+        let pod = &endpoint.spec.pod;
+        self.pods.get(pod).is_some_and(|pod| pod.any_source)
+            && self.namespaces.get(&pod.namespace).is_some_and(|namespace| namespace.delegates_source)
+    }
+
     fn insert(&mut self, mut endpoint: Endpoint) {
         self.sequence += 1;
         endpoint.sequence = self.sequence;

@@ -36,6 +36,7 @@ impl State {
             }
         }
         for subject in update.subjects.into_keys() {
+            self.host.dirty |= subject == super::host::SUBJECT;
             self.dirty_endpoints.extend(u16::try_from(subject));
         }
         for prefix in update.prefixes_removed {

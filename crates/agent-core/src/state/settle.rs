@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use abi::tables::{POD_AUDIT, POD_BLOCKS};
+use abi::tables::{POD_ANY_SOURCE, POD_AUDIT, POD_BLOCKS};
 use abi::{Addr, PodFacts};
 use types::NumericIdentity;
 
@@ -38,6 +38,7 @@ impl State {
         for id in &touched {
             self.refresh_rows(*id);
         }
+        self.refresh_host_row();
         if std::mem::take(&mut self.dirty_nodes) {
             self.routes.replace(routes::wanted(&self.settings, self.nodes.iter()));
         }
@@ -95,7 +96,8 @@ impl State {
             host_mac: attachment.host_mac,
             endpoint: spec.id,
             flags: if self.audits(endpoint) { POD_AUDIT } else { 0 }
-                | if table.blocks { POD_BLOCKS } else { 0 },
+                | if table.blocks { POD_BLOCKS } else { 0 }
+                | if self.may_forge(endpoint) { POD_ANY_SOURCE } else { 0 },
         };
         let ifindex = attachment.host_ifindex;
         // A link that was made anew has another index.

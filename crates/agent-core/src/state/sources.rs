@@ -165,6 +165,7 @@ impl State {
                 self.take(update, now);
                 self.conditions.remove(old);
                 self.closed.remove(old);
+                self.forget_host_rules(old, now);
             }
             if let Some(object) = object {
                 // What cannot be applied opens nothing: the rules before it stay in force, and where there are none, what it
@@ -172,8 +173,10 @@ impl State {
                 let held = before.get(&key) == Some(&object.origin) && !self.closed.contains(&object.origin);
                 let stays = object.refused.is_some() && held;
                 let refused = object.refused.is_some();
-                let why = object.refused.map(|why| format!("{why}; {}", until_then(stays, &object.rules)));
-                self.conditions.set(object.origin.clone(), Condition { refused: why });
+                let why =
+                    object.refused.as_ref().map(|why| format!("{why}; {}", until_then(stays, &object.rules)));
+                let rolled_back = None;
+                self.conditions.set(object.origin.clone(), Condition { refused: why, rolled_back });
                 if stays {
                     continue;
                 }
@@ -181,6 +184,10 @@ impl State {
                     true => self.closed.insert(object.origin.clone()),
                     false => self.closed.remove(&object.origin),
                 };
+                if kind == PolicyKind::Ccnp && self.settings.host_firewall != 0 {
+                    self.apply_guarded(&object, now);
+                    continue;
+                }
                 let update = self.engine.apply(object.origin, object.rules);
                 self.take(update, now);
             }

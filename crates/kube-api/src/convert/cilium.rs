@@ -99,9 +99,9 @@ fn subject(rule: &rule::Rule, scope: &Scope<'_>, path: &Path<'_>) -> Result<Subj
         (None, Some(_), Scope::Namespace(_)) => {
             Err(path.key("nodeSelector").refuse(Problem::NodesInNamespace))
         }
-        (None, Some(_), Scope::Cluster) => Err(path
-            .key("nodeSelector")
-            .refuse(Problem::Unsupported { feature: "a policy for nodes (host firewall)" })),
+        (None, Some(selector), Scope::Cluster) => {
+            selectors::subject(selector, scope, &path.key("nodeSelector")).map(Subject::Nodes)
+        }
         _ => Err(path.refuse(Problem::Subject)),
     }
 }

@@ -48,7 +48,10 @@ fn port(port: &PortRule) -> String {
 }
 
 fn show(rule: &Rule) -> String {
-    let Subject::Endpoints(subject) = &rule.subject else { panic!("a node as subject") };
+    let subject = match &rule.subject {
+        Subject::Endpoints(selector) => selector.to_string(),
+        Subject::Nodes(selector) => format!("nodes {selector}"),
+    };
     let mut text = format!("{subject} {} ", rule.direction);
     if rule.peers.is_empty() && rule.ports.is_empty() {
         assert!(rule.default_deny, "a rule that says nothing");

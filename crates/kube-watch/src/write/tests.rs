@@ -99,7 +99,9 @@ async fn the_valid_condition_is_written_when_it_says_something_new() {
     let good = |now| PolicyCondition::valid::<(), ApiError>(&Ok(()), now);
     // No condition yet; another one stays.
     let other = json!({ "type": "Other", "status": "True" });
-    assert!(clients.set_policy_valid(&policy(json!([other])), good("2026-01-01T00:00:00Z")).await.unwrap());
+    assert!(
+        clients.set_policy_condition(&policy(json!([other])), good("2026-01-01T00:00:00Z")).await.unwrap()
+    );
     let seen = &server.seen()[0];
     assert_eq!(seen.uri, "/apis/cilium.io/v2/namespaces/n/ciliumnetworkpolicies/p/status?");
     assert_eq!(
@@ -111,12 +113,12 @@ async fn the_valid_condition_is_written_when_it_says_something_new() {
     );
     // The same again: nothing is sent.
     let known = policy(seen.body["status"]["conditions"].clone());
-    assert!(!clients.set_policy_valid(&known, good("2026-02-02T00:00:00Z")).await.unwrap());
+    assert!(!clients.set_policy_condition(&known, good("2026-02-02T00:00:00Z")).await.unwrap());
     assert_eq!(server.seen().len(), 1);
     // Still true with another text: the time of the transition stays.
     let mut changed = good("2026-02-02T00:00:00Z");
     changed.message = "otherwise".into();
-    assert!(clients.set_policy_valid(&known, changed).await.unwrap());
+    assert!(clients.set_policy_condition(&known, changed).await.unwrap());
     let last = &server.seen()[1].body["status"]["conditions"][1];
     assert_eq!(
         (&last["lastTransitionTime"], &last["message"]),
