@@ -107,6 +107,12 @@ async fn start(
 
     let object = startup::load(config, &own, &devices)?;
     let labels = own.labels.clone();
+    if config.node_selectors {
+        let node = own.node.clone();
+        for future in node::follow_labels(&clients, Arc::clone(config), node, labels.clone()) {
+            spawn(tasks, "labels of this node", future);
+        }
+    }
     let mut state = startup::state(config, own, journal, &object)?;
     let files = EndpointFiles::new(&config.paths.run_dir);
     let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;

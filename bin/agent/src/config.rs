@@ -21,6 +21,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flow::redact::Redaction;
 use ipnet::{Ipv4Net, Ipv6Net};
 use metrics::Selection;
+use policy::CidrMatch;
 
 use crate::tasks::drop_events;
 pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
@@ -176,6 +177,12 @@ pub(crate) struct Config {
     pub enforcement: Enforcement,
     /// Policy drops are reported but pass.
     pub audit: bool,
+    /// Whose addresses blocks of policies mean beside those outside.
+    pub cidr_match: CidrMatch,
+    /// Policies may select nodes by labels.
+    pub node_selectors: bool,
+    /// The labels by which they may, as patterns; none: all.
+    pub node_labels: Vec<String>,
     /// A pod's source address is checked.
     pub source_check: bool,
     /// The node has a policy of its own.
@@ -188,6 +195,8 @@ pub(crate) struct Config {
     pub network_policy: bool,
     /// ClusterNetworkPolicy objects count.
     pub cluster_network_policy: bool,
+    /// Folder with policies.
+    pub policy_files: Option<PathBuf>,
     /// CiliumEndpoint objects are written.
     pub endpoint_objects: bool,
     /// Native devices; empty = find them.
@@ -236,12 +245,16 @@ impl Config {
             ipam: ipam(options)?,
             enforcement: enforcement(options)?,
             audit: flag(options, "policy-audit-mode")?,
+            cidr_match: cidr_match(options)?,
+            node_selectors: flag(options, "enable-node-selector-labels")?,
+            node_labels: list(options.get("node-labels")),
             source_check: flag(options, "enable-source-ip-verification")?,
             host_firewall: flag(options, "enable-host-firewall")?,
             host_firewall_confirm: value::<api::GoDuration>(options, "host-firewall-confirm-timeout")?.0,
             deny_response: deny_response(options)?,
             network_policy: flag(options, "enable-k8s-networkpolicy")?,
             cluster_network_policy: flag(options, "enable-k8s-cluster-network-policy")?,
+            policy_files: text(options, "static-cnp-path").map(PathBuf::from),
             endpoint_objects: !flag(options, "disable-endpoint-crd")?,
             devices: list(options.get("devices")),
             mtu: Some(value::<u32>(options, "mtu")?).filter(|mtu| *mtu != 0),
@@ -426,6 +439,18 @@ fn deny_response(options: &Options) -> Result<bool> {
         "icmp" => Ok(true),
         other => bail!("--policy-deny-response={other} is unknown: use none or icmp"),
     }
+}
+
+fn cidr_match(options: &Options) -> Result<CidrMatch> {
+    let mut meant = CidrMatch::default();
+    for name in list(options.get("policy-cidr-match-mode")) {
+        match name.as_str() {
+            "nodes" => meant.nodes = true,
+            "pods" => meant.pods = true,
+            other => bail!("--policy-cidr-match-mode={other} is unknown: use nodes, pods, both or nothing"),
+        }
+    }
+    Ok(meant)
 }
 
 fn aggregation_is_off(options: &Options) -> Result<bool> {

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_watch::Key;
 use kube_watch::kube::Resource;
+use policy::ObjectName;
 use types::{PolicyKind, PolicyOrigin};
 
 /// A batch of a watch as changes to the model; `read` gives nothing for an object that means nothing.
@@ -52,6 +53,11 @@ pub(crate) fn node_labels(batch: Vec<kube_watch::Change<Node>>) -> Vec<Input> {
 /// `namespace/name`.
 pub(crate) fn pod_key(key: Key) -> Option<PodKey> {
     Some(PodKey::new(key.namespace, key.name))
+}
+
+/// Namespace and name.
+pub(crate) fn object_name(key: Key) -> Option<ObjectName> {
+    Some(ObjectName { namespace: key.namespace, name: key.name })
 }
 
 /// The name of an object without namespace.

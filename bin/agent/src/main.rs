@@ -19,6 +19,7 @@ mod news;
 mod node;
 mod outbox;
 mod owner;
+mod policy_files;
 mod queue;
 mod restore;
 mod services;

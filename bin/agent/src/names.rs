@@ -1,6 +1,6 @@
 //! Names for flows, out of the control state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -147,6 +147,12 @@ impl Lookups for Names<'_> {
             }
         }
         Some(policies.into())
+    }
+
+    fn policy_log(&self, cookie: u32) -> Arc<[String]> {
+        let rules = self.state.engine().cookie(cookie).unwrap_or_default();
+        let texts: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.log.as_deref()).collect();
+        texts.into_iter().map(str::to_owned).collect()
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::Node;
 use anyhow::{Result, bail};
+use futures::future::BoxFuture;
 use ipam::PodAllocator;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_api::CiliumNode;
 use kube_api::node::{IpamSpec, NodeAddress, NodeSpec};
-use kube_watch::{ApiError, Clients, Key};
+use kube_watch::{ApiError, Change, Clients, Key, WatchSpec};
+use tokio::sync::mpsc;
 
 use crate::config::{Config, IpamMode};
 
@@ -52,7 +55,7 @@ pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAd
     let routers: Vec<IpAddr> =
         families.iter().filter(|(on, _)| *on).filter_map(|(_, f)| ipam.router(*f)).collect();
     announce(clients, config, &kube, &underlay, &routers).await;
-    let node = Node { name: config.node_name.clone(), underlay, routers, pod_cidrs };
+    let node = Node { name: config.node_name.clone(), underlay, routers, pod_cidrs, ..Node::default() };
     let labels = kube.metadata.labels.unwrap_or_default();
     Ok(Own { node, ipam, labels })
 }
@@ -93,6 +96,36 @@ async fn announce(
         ..OwnerReference::default()
     }]);
     patient("this node's CiliumNode object", async || clients.apply(MANAGER, &object).await).await;
+}
+
+/// Keeps the labels of the CiliumNode, by which policies select nodes, those of the Node, while the agent runs.
+pub(crate) fn follow_labels(
+    clients: &Clients,
+    config: Arc<Config>,
+    node: Node,
+    labels: BTreeMap<String, String>,
+) -> [BoxFuture<'static, ()>; 2] {
+    let (queue, mut changes) = mpsc::channel::<Vec<Change<KubeNode>>>(1);
+    let spec = WatchSpec::fields(format!("metadata.name={}", config.node_name));
+    let (_, watching) = clients.watch(spec, queue, |batch| batch);
+    let clients = clients.clone();
+    let following = async move {
+        let mut known = labels;
+        while let Some(batch) = changes.recv().await {
+            let last = batch.into_iter().rev().find_map(|change| match change {
+                Change::Apply(node) => Some(node),
+                Change::Reset(nodes) => nodes.into_iter().next(),
+                Change::Delete(_) | Change::Invalid(_) => None,
+            });
+            let Some(kube) = last else { continue };
+            let labels = kube.metadata.labels.clone().unwrap_or_default();
+            if labels != known {
+                announce(&clients, &config, &kube, &node.underlay, &node.routers).await;
+                known = labels;
+            }
+        }
+    };
+    [Box::pin(watching), Box::pin(following)]
 }
 
 fn node_cidrs(kube: &KubeNode) -> Vec<String> {

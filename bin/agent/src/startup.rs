@@ -167,6 +167,10 @@ pub(crate) fn state(config: &Config, own: Own, journal: Journal, object: &Object
         },
         audit: config.audit,
         host_firewall: if config.host_firewall { object.config().host_ifindex } else { 0 },
+        cidr_match: config.cidr_match,
+        node_selectors: config.node_selectors,
+        node_labels: LabelFilter::bare(config.node_labels.iter().map(String::as_str))
+            .context("the option node-labels cannot be used")?,
     };
     let mut state = State::new(settings, LabelFilter::new([])?, own.ipam);
     state.restore_host(journal, own.labels);

@@ -19,9 +19,13 @@ pub(crate) struct Known {
 }
 
 /// Kinds to read; the last ones may be missing from a cluster.
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 9] = [
     "/api/v1/namespaces",
     "/api/v1/pods",
+    "/api/v1/services",
+    "/api/v1/nodes",
+    "/apis/discovery.k8s.io/v1/endpointslices",
+    "/apis/cilium.io/v2/ciliumcidrgroups",
     "/apis/networking.k8s.io/v1/networkpolicies",
     "/apis/cilium.io/v2/ciliumnetworkpolicies",
     "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies",
@@ -81,7 +85,10 @@ async fn of_cluster(args: &KnownArgs) -> Result<Known> {
         _ => EnforcementMode::Default,
     };
     let name = setting("cluster-name").unwrap_or("default").to_owned();
-    let inventory = Inventory::read(&documents, &name, "default");
+    let mut inventory = Inventory::read(&documents, &name, "default");
+    let mut modes = setting("policy-cidr-match-mode").unwrap_or_default().split([',', ' ']);
+    inventory.cidr_match.nodes = modes.clone().any(|mode| mode == "nodes");
+    inventory.cidr_match.pods = modes.any(|mode| mode == "pods");
     let inventory =
         if setting("policy-audit-mode") == Some("true") { inventory.under_audit() } else { inventory };
     Ok(Known { inventory, mode, name })

@@ -72,6 +72,10 @@ bpf-policy-map-max: {{ int64 . | quote }}
 
 enable-policy: {{ $v.policyEnforcementMode | quote }}
 policy-audit-mode: {{ $v.policyAuditMode | quote }}
+{{- with $v.policyCIDRMatchMode }}
+policy-cidr-match-mode: {{ kindIs "slice" . | ternary (join " " (kindIs "slice" . | ternary . list)) . | quote }}
+{{- end }}
+enable-node-selector-labels: {{ $v.nodeSelectorLabels | quote }}
 enable-k8s-cluster-network-policy: {{ $v.k8sClusterNetworkPolicy.enabled | quote }}
 enable-k8s-networkpolicy: {{ $v.k8sNetworkPolicy.enabled | quote }}
 enable-host-firewall: {{ $v.hostFirewall.enabled | quote }}

@@ -5,8 +5,13 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_api::node::NodeAddress;
-use kube_api::{CiliumEndpoint, CiliumIdentity, CiliumNode, CiliumPolicy, ToRules};
+use kube_api::{
+    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
+    CiliumPolicy, ToRules,
+};
 use serde::Serialize;
+use serde_json::Value;
+use types::{PolicyKind, PolicyOrigin};
 
 use crate::model::{ClusterIdentity, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};
 use crate::state::PolicyObject;
@@ -117,6 +122,7 @@ pub fn node(node: CiliumNode) -> Option<Node> {
         underlay: of_kind(&[NodeAddress::INTERNAL_IP, "ExternalIP"]),
         routers: of_kind(&[NodeAddress::CILIUM_INTERNAL_IP]),
         pod_cidrs: node.spec.ipam.pod_cidrs.iter().filter_map(|c| c.parse().ok()).collect(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
     })
 }
 
@@ -156,8 +162,7 @@ pub fn identity(identity: CiliumIdentity) -> Option<ClusterIdentity> {
 
 /// A Cilium policy; one that cannot be applied says why.
 pub fn cilium_policy<P: ToRules + CiliumPolicy>(policy: &P) -> Option<PolicyObject> {
-    let specs: Vec<_> = policy.rules().into_iter().map(|(_, rule)| rule).collect();
-    Some(object(policy, &specs, policy.generation()))
+    Some(object(policy, &specs(policy), policy.generation()))
 }
 
 /// A policy of the cluster's admins.
@@ -174,6 +179,51 @@ pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) 
 pub fn kept_rules(text: &str) -> Option<Vec<policy::Rule>> {
     let specs = Some(serde_json::from_str(text).ok()?);
     kube_api::CiliumClusterwideNetworkPolicy { specs, ..Default::default() }.to_rules().ok()
+}
+
+/// A policy from a file of the node; `object` is what is written there, or why that cannot be read. A
+/// CiliumNetworkPolicy without a namespace is about all of them, as with Cilium.
+pub fn file_policy(file: &str, object: Result<Value, String>) -> PolicyObject {
+    let read = object.and_then(|mut object| {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let cluster = match (text("/kind"), text("/metadata/namespace")) {
+            (CiliumNetworkPolicy::KIND, namespace) => namespace.is_empty(),
+            (CiliumClusterwideNetworkPolicy::KIND, _) => true,
+            (kind, _) => {
+                return Err(format!(
+                    "file {file}: kind {kind:?} does not come from files: write a CiliumNetworkPolicy or a \
+                     CiliumClusterwideNetworkPolicy"
+                ));
+            }
+        };
+        let bad = |error: serde_json::Error| format!("file {file}: {error}");
+        if cluster {
+            object["kind"] = CiliumClusterwideNetworkPolicy::KIND.into();
+            serde_json::from_value(object).map_err(bad).map(|policy| {
+                let policy: CiliumClusterwideNetworkPolicy = policy;
+                self::object(&policy, &specs(&policy), 0)
+            })
+        } else {
+            serde_json::from_value(object).map_err(bad).map(|policy| {
+                let policy: CiliumNetworkPolicy = policy;
+                self::object(&policy, &specs(&policy), 0)
+            })
+        }
+    });
+    let origin = PolicyOrigin {
+        kind: PolicyKind::File,
+        namespace: String::new(),
+        name: file.to_owned(),
+        uid: String::new(),
+    };
+    match read {
+        Ok(policy) => PolicyObject { origin, ..policy },
+        Err(error) => PolicyObject { origin, rules: Vec::new(), refused: Some(error), text: String::new(), generation: 0 },
+    }
+}
+
+fn specs<P: CiliumPolicy>(policy: &P) -> Vec<&kube_api::rule::Rule> {
+    policy.rules().into_iter().map(|(_, rule)| rule).collect()
 }
 
 fn object(policy: &impl ToRules, spec: &impl Serialize, generation: i64) -> PolicyObject {

@@ -91,6 +91,8 @@ pub struct Node {
     pub routers: Vec<IpAddr>,
     /// Its pods' prefixes.
     pub pod_cidrs: Vec<IpNet>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Node {

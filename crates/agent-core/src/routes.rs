@@ -64,6 +64,7 @@ mod tests {
             underlay: vec![underlay.parse().expect("literal")],
             routers: vec![router.parse().expect("literal")],
             pod_cidrs: vec![prefix.parse().expect("literal")],
+            ..Node::default()
         }
     }
 

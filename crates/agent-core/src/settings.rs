@@ -1,11 +1,12 @@
 use std::net::IpAddr;
 
-use policy::EnforcementMode;
+use policy::{CidrMatch, EnforcementMode};
+use types::LabelFilter;
 
 use crate::model::Node;
 
 /// What the state needs to know of this node and its configuration. Fixed for the life of the agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// This node.
     pub node: Node,
@@ -25,6 +26,12 @@ pub struct Settings {
     pub audit: bool,
     /// Interface index of `cilium_host` if the node has a policy of its own (host firewall), else 0.
     pub host_firewall: u32,
+    /// Whose addresses blocks of policies mean beside those outside.
+    pub cidr_match: CidrMatch,
+    /// Policies may select nodes by labels.
+    pub node_selectors: bool,
+    /// The labels of nodes by which they may.
+    pub node_labels: LabelFilter,
 }
 
 impl Settings {

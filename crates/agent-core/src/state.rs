@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod host;
+mod references;
 mod rules;
 mod settle;
 mod sources;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use abi::{Addr, Identity};
 use ipam::PodAllocator;
 use ipnet::IpNet;
-use policy::{Engine, Families, Options, Rule};
+use policy::{AddressList, CidrGroup, Engine, Families, Options, Rule, Service};
 use types::{LabelFilter, PolicyKind, PolicyOrigin};
 
 use crate::cidrs::CidrIdentities;
@@ -49,6 +50,12 @@ pub enum Kind {
     Policy(PolicyKind),
     /// The API server's own endpoints.
     ApiServer,
+    /// CiliumCIDRGroups.
+    CidrGroup,
+    /// Services.
+    Service,
+    /// EndpointSlices that no controller makes.
+    AddressList,
 }
 
 /// A policy object, converted into rules or refused.
@@ -89,6 +96,12 @@ pub enum Input {
     Identities(Change<ClusterIdentity>),
     /// Policies of one kind.
     Policies(PolicyKind, Change<PolicyObject>),
+    /// Groups of blocks that policies name.
+    CidrGroups(Change<CidrGroup>),
+    /// Services that policies may name.
+    Services(Change<Service>),
+    /// Addresses that somebody listed for services.
+    AddressLists(Change<AddressList>),
     /// Addresses of the API server, all of them.
     ApiServers(Vec<IpAddr>),
     /// Addresses of this node, all of them.
@@ -112,6 +125,7 @@ pub struct State {
     policies: BTreeMap<PolicyKind, Store<PolicyObject>>,
     /// Policies that were refused and had no valid version before.
     closed: BTreeSet<PolicyOrigin>,
+    references: references::References,
     api_servers: Option<Vec<IpAddr>>,
     /// API servers that are neither this nor another node.
     outside_servers: BTreeSet<IpNet>,
@@ -182,6 +196,7 @@ impl State {
             identities: Store::default(),
             policies: BTreeMap::new(),
             closed: BTreeSet::new(),
+            references: references::References::default(),
             api_servers: None,
             outside_servers: BTreeSet::new(),
             node_addresses: BTreeSet::new(),
@@ -227,6 +242,9 @@ impl State {
             Input::Endpoints(change) => self.change_remote(change),
             Input::Identities(change) => self.change_identities(change),
             Input::Policies(kind, change) => self.change_policies(kind, change, now),
+            Input::CidrGroups(change) => self.change_groups(change, now),
+            Input::Services(change) => self.change_services(change, now),
+            Input::AddressLists(change) => self.change_addresses(change, now),
             Input::ApiServers(addresses) => self.set_api_servers(addresses, now),
             Input::NodeAddresses(addresses) => {
                 self.set_node_addresses(addresses);
@@ -246,9 +264,12 @@ impl State {
 
     /// The kinds of which no full list was taken in yet. Nothing is settled before there is none.
     pub fn missing(&self) -> Vec<Kind> {
-        let policies = [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster].into_iter();
+        let policies =
+            [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster, PolicyKind::File]
+                .into_iter();
         let synced = |kind: &PolicyKind| self.policies.get(kind).is_some_and(Store::is_synced);
         let mut missing: Vec<Kind> = policies.filter(|k| !synced(k)).map(Kind::Policy).collect();
+        let (groups, services, addresses) = self.references.synced();
         for (kind, synced) in [
             (Kind::Pod, self.pods.is_synced()),
             (Kind::Namespace, self.namespaces.is_synced()),
@@ -256,6 +277,9 @@ impl State {
             (Kind::Endpoint, self.remote.is_synced()),
             (Kind::Identity, self.identities.is_synced()),
             (Kind::ApiServer, self.api_servers.is_some()),
+            (Kind::CidrGroup, groups),
+            (Kind::Service, services),
+            (Kind::AddressList, addresses),
         ] {
             if !synced {
                 missing.push(kind);

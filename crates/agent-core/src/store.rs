@@ -55,6 +55,11 @@ impl<T: Keyed + PartialEq> Store<T> {
         self.objects.values()
     }
 
+    /// All objects by name.
+    pub fn objects(&self) -> &BTreeMap<T::Key, T> {
+        &self.objects
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.objects.len()

@@ -18,7 +18,7 @@ use kube_api::{
     CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
     ClusterNetworkPolicy,
 };
-use policy::{Direction, EnforcementMode};
+use policy::{CidrMatch, Direction, EnforcementMode};
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
 use types::{LabelFilter, NumericIdentity, PolicyKind};
@@ -46,6 +46,10 @@ struct Options {
     ipv6: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     enforcement: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cidr_match_mode: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    node_selectors: bool,
     /// Identities that pods need come into being by themselves.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     auto_identities: bool,
@@ -133,7 +137,13 @@ impl World {
         }
         let ipam = PodAllocator::new(pod_cidrs.iter().copied(), &routers).expect("valid CIDRs");
         let settings = Settings {
-            node: axoneme_agent_core::Node { name: "n1".to_owned(), underlay, routers, pod_cidrs },
+            node: axoneme_agent_core::Node {
+                name: "n1".to_owned(),
+                underlay,
+                routers,
+                pod_cidrs,
+                labels: BTreeMap::new(),
+            },
             cluster: "lab".to_owned(),
             ipv4: true,
             ipv6: options.ipv6,
@@ -146,6 +156,12 @@ impl World {
             },
             audit: false,
             host_firewall: 0,
+            cidr_match: CidrMatch {
+                nodes: options.cidr_match_mode.iter().any(|mode| mode == "nodes"),
+                pods: options.cidr_match_mode.iter().any(|mode| mode == "pods"),
+            },
+            node_selectors: options.node_selectors,
+            node_labels: LabelFilter::default(),
         };
         let filter = LabelFilter::new([]).expect("default filter");
         Self {
@@ -215,7 +231,17 @@ impl World {
                 PolicyKind::Cluster,
                 Change::Reset(of("ClusterNetworkPolicy").into_iter().filter_map(cluster).collect()),
             ),
+            Input::Policies(PolicyKind::File, Change::Reset(of("File").into_iter().map(file).collect())),
             Input::ApiServers(of("ApiServers").into_iter().flat_map(addresses).collect()),
+            Input::CidrGroups(Change::Reset(
+                of("CiliumCIDRGroup").into_iter().map(|v| kube_api::cidr_group(&read(v)).0).collect(),
+            )),
+            Input::Services(Change::Reset(
+                of("Service").into_iter().map(|v| kube_api::named_service(&read(v))).collect(),
+            )),
+            Input::AddressLists(Change::Reset(
+                of("EndpointSlice").into_iter().filter_map(|v| kube_api::address_list(&read(v))).collect(),
+            )),
         ];
         for input in inputs {
             self.state.apply(input, self.now);
@@ -247,7 +273,13 @@ impl World {
             "ClusterNetworkPolicy" => {
                 Input::Policies(PolicyKind::Cluster, Change::Apply(cluster(object).expect("a policy")))
             }
+            "File" => Input::Policies(PolicyKind::File, Change::Apply(file(object))),
             "ApiServers" => Input::ApiServers(addresses(object)),
+            "CiliumCIDRGroup" => Input::CidrGroups(Change::Apply(kube_api::cidr_group(&read(object)).0)),
+            "Service" => Input::Services(Change::Apply(kube_api::named_service(&read(object)))),
+            "EndpointSlice" => Input::AddressLists(Change::Apply(
+                kube_api::address_list(&read(object)).expect("a service's"),
+            )),
             other => panic!("scripts know no {other}"),
         };
         self.state.apply(input, self.now);
@@ -266,6 +298,10 @@ impl World {
             "CiliumClusterwideNetworkPolicy" => Input::Policies(PolicyKind::Ccnp, Change::Delete(pod())),
             "NetworkPolicy" => Input::Policies(PolicyKind::Knp, Change::Delete(pod())),
             "ClusterNetworkPolicy" => Input::Policies(PolicyKind::Cluster, Change::Delete(pod())),
+            "File" => Input::Policies(PolicyKind::File, Change::Delete(pod())),
+            "CiliumCIDRGroup" => Input::CidrGroups(Change::Delete(name.to_owned())),
+            "Service" => Input::Services(Change::Delete(object_name(name))),
+            "EndpointSlice" => Input::AddressLists(Change::Delete(object_name(name))),
             other => panic!("scripts know no {other}"),
         };
         self.state.apply(input, self.now);
@@ -436,6 +472,14 @@ fn knp(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
     kube::network_policy(&read::<NetworkPolicy>(object))
 }
 
+/// `{kind: File, name: ..., policy: {...}}`; without a policy the file cannot be read.
+fn file(object: &Value) -> axoneme_agent_core::PolicyObject {
+    let name = object.get("name").and_then(Value::as_str).expect("a file has a name");
+    let policy =
+        object.get("policy").map(|policy| serde_json::to_value(policy).expect("YAML of an object is JSON"));
+    kube::file_policy(name, policy.ok_or_else(|| format!("file {name} is empty")))
+}
+
 fn cluster(object: &Value) -> Option<axoneme_agent_core::PolicyObject> {
     kube::cluster_policy(&read::<ClusterNetworkPolicy>(object))
 }
@@ -448,6 +492,11 @@ fn addresses(object: &Value) -> Vec<IpAddr> {
 fn pod_key(name: &str) -> PodKey {
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     PodKey::new(namespace, name)
+}
+
+fn object_name(name: &str) -> policy::ObjectName {
+    let PodKey { namespace, name } = pod_key(name);
+    policy::ObjectName { namespace, name }
 }
 
 fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
@@ -541,6 +590,37 @@ fn run(path: &Path) {
 
 fn yaml(value: &impl Serialize) -> String {
     serde_yaml_ng::to_string(value).expect("YAML")
+}
+
+/// Attacks that somebody once succeeded with, each by the script of its name (docs/advisories.md).
+macro_rules! advisories {
+    ($($name:ident: $file:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+            run(&folder.join($file));
+        })*
+
+        #[test]
+        fn every_advisory_has_a_test() {
+            let named = [$($file),*];
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+            for entry in std::fs::read_dir(folder).expect("scripts") {
+                let name = entry.expect("a script").file_name().to_string_lossy().into_owned();
+                assert!(!name.starts_with("advisory-") || named.contains(&name.as_str()), "{name} has no test");
+            }
+        }
+    };
+}
+
+advisories! {
+    forged_labels_change_no_identity: "advisory-forged-labels.yaml";
+    forged_identities_are_nobodys: "advisory-forged-identity.yaml";
+    negative_requirements_lead_nowhere: "advisory-namespace-escape.yaml";
+    empty_peers_are_nobody: "advisory-empty-peers.yaml";
+    a_wide_deny_beats_narrow_allows: "advisory-wide-deny.yaml";
+    a_block_alone_selects_no_pods: "advisory-block-alone.yaml";
+    node_rules_admit_no_pods: "nodes-by-label.yaml";
 }
 
 #[test]

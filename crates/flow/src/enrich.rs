@@ -58,6 +58,7 @@ fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &(impl Lookups + ?Sized)) {
             flow.verdict = Verdict::Dropped;
             flow.drop_reason = reason;
             if raw.event.cookie != 0 {
+                flow.policy_log = lookups.policy_log(raw.event.cookie);
                 blame(flow, lookups.policies(raw.event.cookie), true);
             }
         }
@@ -83,6 +84,7 @@ fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &(impl Lookups + ?Sized)) {
                 // An allowing verdict is about the first packet of a connection.
                 flow.is_reply = Some(false);
             }
+            flow.policy_log = lookups.policy_log(raw.event.cookie);
             blame(flow, lookups.policies(raw.event.cookie), audited || denied.is_some());
         }
     }

@@ -61,6 +61,12 @@ pub trait Lookups {
     /// The policies behind a rule cookie. For a default deny, those that select the pod.
     fn policies(&self, cookie: u32) -> Option<Policies>;
 
+    /// What the rules behind a cookie have their flows carry (`log.value`), each text once.
+    fn policy_log(&self, cookie: u32) -> Arc<[String]> {
+        let _ = cookie;
+        Arc::default()
+    }
+
     /// Name of a device.
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         let _ = index;

@@ -22,6 +22,7 @@ use policy::{Direction, Rule, Subject, Verdict};
 use types::{PolicyKind, PolicyOrigin};
 
 pub use path::{ConvertError, Problem};
+pub(crate) use peers::block_of;
 
 use crate::audit::{AUDIT_MODE, audit_asked};
 use crate::cluster_policy::ClusterNetworkPolicy;

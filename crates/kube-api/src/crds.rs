@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use schemars::JsonSchema;
 
+use crate::cidr_group::CiliumCIDRGroup;
 use crate::endpoint::CiliumEndpoint;
 use crate::error::CrdError;
 use crate::identity::CiliumIdentity;
@@ -23,7 +24,7 @@ pub const SCHEMA_VERSION_LABEL: &str = "io.cilium.k8s.crd.schema.version";
 
 /// Version of the schemas here. It grows whenever a schema changes; a definition with a higher one is left alone.
 /// Cilium 1.19 has 1.32.x; ours stays above, so that taking over a cluster brings our schemas in.
-pub const SCHEMA_VERSION: &str = "1.34.1";
+pub const SCHEMA_VERSION: &str = "1.34.2";
 
 /// A column of `kubectl get`: name, type, path, and whether only `-o wide` shows it.
 struct Column(&'static str, &'static str, &'static str, bool);
@@ -91,6 +92,7 @@ pub fn all_crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
             ],
         })?,
         local_redirect()?,
+        cidr_group()?,
     ])
 }
 
@@ -124,6 +126,25 @@ fn local_redirect() -> Result<CustomResourceDefinition, CrdError> {
             frontend.one_of = Some(["addressMatcher", "serviceMatcher"].map(has_field).into());
         }
     }
+    Ok(crd)
+}
+
+/// Groups were `v2alpha1` first, and a version that was stored once must stay in the definition.
+fn cidr_group() -> Result<CustomResourceDefinition, CrdError> {
+    let mut crd = definition::<CiliumCIDRGroup>(&Shape {
+        short_names: &["ccg"],
+        categories: &["cilium"],
+        namespaced: false,
+        status: false,
+        columns: &[Column("Age", "date", ".metadata.creationTimestamp", false)],
+    })?;
+    let older = crd.spec.versions.first().map(|version| CustomResourceDefinitionVersion {
+        name: "v2alpha1".to_owned(),
+        storage: false,
+        deprecated: Some(true),
+        ..version.clone()
+    });
+    crd.spec.versions.extend(older);
     Ok(crd)
 }
 

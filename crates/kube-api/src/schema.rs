@@ -20,6 +20,17 @@ pub(crate) fn free_form_list(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": items })
 }
 
+/// Blocks of addresses.
+pub(crate) fn cidrs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": {
+        "type": "string",
+        "anyOf": [
+            { "pattern": r"^([0-9]{1,3}\.){3}[0-9]{1,3}(/[0-9]{1,2})?$" },
+            { "pattern": r"^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/[0-9]{1,3})?$" },
+        ],
+    } })
+}
+
 /// Operators of a label selector.
 pub(crate) fn selector_operator(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"] })

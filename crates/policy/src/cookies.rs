@@ -14,6 +14,8 @@ pub struct RuleRef {
     pub origin: Arc<PolicyOrigin>,
     /// The rule's place in it, from 0.
     pub index: u32,
+    /// What its flows carry (`log.value`).
+    pub log: Option<Arc<str>>,
 }
 
 /// A [`RuleRef`] that is cheap to compare: by a digest of what it names.
@@ -43,17 +45,19 @@ struct Cookie {
 const MEMORY: usize = 4096;
 
 impl RuleHandle {
-    pub(crate) fn new(origin: Arc<PolicyOrigin>, index: u32) -> Self {
+    pub(crate) fn new(origin: Arc<PolicyOrigin>, index: u32, log: Option<&str>) -> Self {
         let mut digest = Sha256::new();
         for part in [origin.kind.name(), &origin.namespace, &origin.name, &origin.uid] {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
         digest.update(index.to_le_bytes());
+        // Another text is another cookie: whoever reads it has the text that was in force.
+        digest.update(log.unwrap_or_default());
         let digest = digest.finalize();
         let mut tag = [0; 8];
         tag.copy_from_slice(&digest[..8]);
-        Self(Arc::new((u64::from_le_bytes(tag), RuleRef { origin, index })))
+        Self(Arc::new((u64::from_le_bytes(tag), RuleRef { origin, index, log: log.map(Arc::from) })))
     }
 
     pub(crate) fn reference(&self) -> &RuleRef {
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     fn rule(name: &str, index: u32) -> RuleHandle {
-        RuleHandle::new(Arc::new(PolicyOrigin::builtin(name)), index)
+        RuleHandle::new(Arc::new(PolicyOrigin::builtin(name)), index, None)
     }
 
     fn set(rules: &[(&str, u32)]) -> Vec<RuleHandle> {

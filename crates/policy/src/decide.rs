@@ -58,9 +58,9 @@ pub(crate) struct Judge {
 }
 
 static ALLOW_LOCALHOST: LazyLock<RuleHandle> =
-    LazyLock::new(|| RuleHandle::new(Arc::new(PolicyOrigin::builtin("allow-localhost-ingress")), 0));
+    LazyLock::new(|| RuleHandle::new(Arc::new(PolicyOrigin::builtin("allow-localhost-ingress")), 0, None));
 static ALWAYS: LazyLock<RuleHandle> =
-    LazyLock::new(|| RuleHandle::new(Arc::new(PolicyOrigin::builtin("policy-enforcement-always")), 0));
+    LazyLock::new(|| RuleHandle::new(Arc::new(PolicyOrigin::builtin("policy-enforcement-always")), 0, None));
 
 const TIERS: [Tier; 3] = [Tier::Admin, Tier::Normal, Tier::Baseline];
 

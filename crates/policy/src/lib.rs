@@ -17,6 +17,7 @@ mod lockdown;
 mod number_hash;
 mod ports;
 mod program;
+mod reference;
 mod repository;
 mod rule;
 mod selector_cache;
@@ -30,6 +31,9 @@ pub use engine::{
     Update,
 };
 pub use explain::{Explanation, Outcome, Packet, RuleStep};
+pub use reference::{
+    AddressList, Choice, CidrGroup, CidrMatch, Directory, NodeFacts, ObjectName, Reference, Service,
+};
 pub use rule::{
     Direction, Entity, NamedPorts, Owner, Peer, PortRule, Protocol, Redirect, Rule, Subject, Tier, Verdict,
 };

@@ -96,8 +96,10 @@ impl Program {
         };
         let mut bound: Vec<Bound> = rules.map(bind).collect();
         let closed = Closed::new(&bound, options.mode, audit);
-        let layered =
-            closed.is_dry() || bound.iter().any(|b| b.audited || b.rule.rule.verdict == Verdict::Pass);
+        // A block that means no nodes is no maximum either: a node gets less than who else has the address.
+        let is_layer =
+            |b: &Bound| b.audited || b.rule.rule.verdict == Verdict::Pass || !b.rule.pod_blocks.is_empty();
+        let layered = closed.is_dry() || bound.iter().any(is_layer);
         if !layered && let Some(last) = closed.first_tier() {
             // Nothing passes beyond the tier that closes the direction.
             bound.retain(|b| b.rule.rule.tier <= last);

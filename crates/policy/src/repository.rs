@@ -28,7 +28,9 @@ pub(crate) struct Compiled {
     pub(crate) blocks: Vec<SelectorId>,
     /// Those of them that mean nodes' addresses, too.
     pub(crate) node_blocks: Vec<SelectorId>,
-    /// All nodes, where some of `node_blocks` asks for them. Not a peer of the rule.
+    /// Those of `blocks` that do not mean nodes' addresses.
+    pub(crate) pod_blocks: Vec<SelectorId>,
+    /// All nodes, where some of `node_blocks` or `pod_blocks` tells them apart. Not a peer of the rule.
     pub(crate) nodes: Option<SelectorId>,
     /// Ports with numbers, split into prefixes.
     pub(crate) keys: Vec<L4Key>,
@@ -69,7 +71,10 @@ impl Compiled {
         let node = || self.nodes.as_ref().is_some_and(|nodes| is(nodes, peer));
         self.anyone
             || self.selectors.iter().any(|selector| is(selector, peer))
-            || self.blocks.iter().any(|selector| is(selector, block))
+            || self
+                .blocks
+                .iter()
+                .any(|selector| is(selector, block) && !(self.pod_blocks.contains(selector) && node()))
             || self.node_blocks.iter().any(|selector| is(selector, block)) && node()
     }
 
@@ -214,7 +219,8 @@ impl Repository {
         self.next += 1;
         let peers: BTreeSet<Peer> = rule.peers.iter().filter_map(normal).collect();
         let anyone = peers.contains(&Peer::All);
-        let (mut selectors, mut blocks, mut node_blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut selectors, mut blocks) = (Vec::new(), Vec::new());
+        let (mut node_blocks, mut pod_blocks) = (Vec::new(), Vec::new());
         for peer in peers.into_iter().filter(|_| !anyone) {
             let owner = if let Peer::Cidr { owner, .. } = &peer { *owner } else { Owner::Outside };
             let selector = cache.acquire(peer);
@@ -222,22 +228,32 @@ impl Repository {
             match owner {
                 Owner::Outside => {}
                 Owner::OutsideOrNode => node_blocks.push(selector),
+                Owner::OutsideOrPod => {
+                    blocks.push(selector);
+                    pod_blocks.push(selector);
+                }
                 Owner::Anyone => blocks.push(selector),
             }
         }
-        let nodes = (!node_blocks.is_empty()).then(|| cache.acquire(Peer::Nodes(Selector::everything())));
+        let nodes_apart = !node_blocks.is_empty() || !pod_blocks.is_empty();
+        let nodes = nodes_apart.then(|| cache.acquire(Peer::Nodes(Selector::everything())));
         let named = rule.ports.iter().filter_map(|port| match port {
             PortRule::Named { protocol, name } => Some((*protocol, name.clone())),
             _ => None,
         });
         Arc::new(Compiled {
             key,
-            handle: RuleHandle::new(Arc::clone(origin), u32::try_from(index).unwrap_or(u32::MAX)),
+            handle: RuleHandle::new(
+                Arc::clone(origin),
+                u32::try_from(index).unwrap_or(u32::MAX),
+                rule.log.as_deref(),
+            ),
             rule: rule.clone(),
             anyone,
             selectors,
             blocks,
             node_blocks,
+            pod_blocks,
             nodes,
             keys: ports::keys(&rule.ports),
             named: named.collect(),

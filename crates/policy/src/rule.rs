@@ -1,3 +1,4 @@
+use crate::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use types::{IpNet, Selector};
@@ -31,6 +32,8 @@ pub struct Rule {
     /// Dry run: nothing is dropped because of this rule, and nothing allowed because of it; packets that it would have
     /// dropped pass and are reported as `AUDIT`.
     pub audit: bool,
+    /// What flows that meet the rule carry (`log.value`).
+    pub log: Option<String>,
 }
 
 /// Which endpoints a rule is about.
@@ -73,6 +76,9 @@ pub enum Peer {
         /// Whose.
         owner: Owner,
     },
+    /// What other objects list. Nobody, until whoever knows those puts the peers that they mean in place
+    /// ([`crate::Directory`]).
+    Listed(Reference),
 }
 
 /// Whose addresses a prefix means.
@@ -82,6 +88,8 @@ pub enum Owner {
     Outside,
     /// Nodes', too (`policyCIDRMatchMode: nodes`).
     OutsideOrNode,
+    /// Pods', too, but not nodes' (`policyCIDRMatchMode: pods`).
+    OutsideOrPod,
     /// Anybody's: what Kubernetes' `ipBlock` and `networks` mean.
     Anyone,
 }
@@ -205,6 +213,7 @@ impl Rule {
             default_deny: true,
             redirect: None,
             audit: false,
+            log: None,
         }
     }
 
@@ -330,10 +339,12 @@ impl fmt::Display for Peer {
             Peer::Endpoints(selector) => write!(f, "endpoints {selector}"),
             Peer::Nodes(selector) => write!(f, "nodes {selector}"),
             Peer::Entity(entity) => write!(f, "entity {}", entity.name()),
+            Peer::Listed(reference) => write!(f, "{reference}"),
             Peer::Cidr { prefix, except, owner } => {
                 let kind = match owner {
                     Owner::Outside => "cidr",
                     Owner::OutsideOrNode => "cidr or node",
+                    Owner::OutsideOrPod => "cidr or pod",
                     Owner::Anyone => "addresses",
                 };
                 write!(f, "{kind} {prefix}")?;

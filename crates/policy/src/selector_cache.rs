@@ -248,7 +248,7 @@ impl SelectorCache {
         match peer {
             Peer::Endpoints(selector) => Anchor::of_selector(selector),
             Peer::Nodes(_) => vec![vec![Anchor::Key("host".into()), Anchor::Key("remote-node".into())]],
-            Peer::Entity(Entity::All) | Peer::All | Peer::Cidr { .. } => Vec::new(),
+            Peer::Entity(Entity::All) | Peer::All | Peer::Cidr { .. } | Peer::Listed(_) => Vec::new(),
             Peer::Entity(entity) => {
                 let mut anchors: Vec<Anchor> =
                     entity.reserved().iter().map(|name| Anchor::Key((*name).into())).collect();
@@ -291,6 +291,7 @@ impl World {
                     |net: &IpNet| prefix.contains(net) && !except.iter().any(|hole| hole.contains(net));
                 prefixes.iter().any(inside)
             }
+            Peer::Listed(_) => false,
         }
     }
 
@@ -345,7 +346,7 @@ impl Entity {
 pub(crate) fn normal(peer: &Peer) -> Option<Peer> {
     match peer {
         Peer::Entity(Entity::All) => Some(Peer::All),
-        Peer::Entity(Entity::None) => None,
+        Peer::Entity(Entity::None) | Peer::Listed(_) => None,
         Peer::Cidr { prefix, except, owner } => Some(Peer::Cidr {
             prefix: prefix::canonical(*prefix),
             except: except.iter().map(|net| prefix::canonical(*net)).collect(),

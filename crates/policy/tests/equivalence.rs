@@ -104,7 +104,10 @@ fn agrees(seen: &Says, expected: &Says) -> bool {
 
 fn without_selectors(mut rule: Rule) -> Rule {
     let stays = |peer: &Peer| {
-        matches!(peer, Peer::All | Peer::Entity(Entity::All) | Peer::Cidr { owner: Owner::Anyone, .. })
+        // Who is not known is no node.
+        let by_address = |owner: &Owner| matches!(owner, Owner::Anyone | Owner::OutsideOrPod);
+        matches!(peer, Peer::All | Peer::Entity(Entity::All))
+            || matches!(peer, Peer::Cidr { owner, .. } if by_address(owner))
     };
     rule.peers.retain(stays);
     rule

@@ -294,6 +294,21 @@ fn pass_hands_over_to_the_next_tier() {
 }
 
 #[test]
+fn a_cookie_carries_what_its_rules_log() {
+    let with =
+        |text: &str| Rule { log: Some(text.to_owned()), ..ingress(vec![Peer::All], vec![PortRule::ANY]) };
+    let logs = |engine: &Engine| -> Vec<Option<String>> {
+        let hit = to_pod(engine, DB, 80).unwrap();
+        let rules = engine.cookie(hit.entry.cookie).unwrap().iter();
+        rules.map(|rule| rule.log.as_deref().map(str::to_owned)).collect()
+    };
+    let mut engine = engine(Options::default(), &[("p", vec![with("one")])]);
+    assert_eq!(logs(&engine), [Some("one".to_owned())]);
+    engine.apply(origin("p"), vec![with("two")]);
+    assert_eq!(logs(&engine), [Some("two".to_owned())], "the text in force");
+}
+
+#[test]
 fn a_dry_run_drops_nothing_and_tells() {
     let rule = Rule {
         audit: true,

@@ -2,8 +2,9 @@ use crate::label::key;
 use crate::{Label, Labels, Source};
 use regex::Regex;
 
-/// Decides which labels make an identity. Labels that differ on every pod would make an identity of every pod.
-#[derive(Clone, Debug)]
+/// Decides which labels make an identity. Labels that differ on every pod would make an identity of every pod. The default
+/// keeps all.
+#[derive(Clone, Debug, Default)]
 pub struct LabelFilter {
     patterns: Vec<Pattern>,
     /// Some pattern of the user's includes: what nothing includes is left out.
@@ -83,12 +84,24 @@ impl LabelFilter {
         for text in DEFAULTS {
             filter.patterns.push(Pattern::parse(text)?);
         }
+        filter.extend(patterns)?;
+        Ok(filter)
+    }
+
+    /// The user's patterns alone (the `node-labels` option); without any, all labels are kept.
+    pub fn bare<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
+        let mut filter = Self::default();
+        filter.extend(patterns)?;
+        Ok(filter)
+    }
+
+    fn extend<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>) -> Result<(), FilterError> {
         for text in patterns.into_iter().filter(|text| !text.is_empty()) {
             let pattern = Pattern::parse(text)?;
-            filter.whitelist |= !pattern.ignore;
-            filter.patterns.push(pattern);
+            self.whitelist |= !pattern.ignore;
+            self.patterns.push(pattern);
         }
-        Ok(filter)
+        Ok(())
     }
 
     /// Whether the label counts: the longest including match must be longer than the shortest excluding one.

@@ -2,14 +2,17 @@
 
 use crate::document::Document;
 use crate::workload::Workload;
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube_api::{AnyPolicy, ToRules, audit_asked};
-use policy::{Rule, SubjectInfo};
+use policy::{
+    AddressList, CidrGroup, CidrMatch, Directory, NodeFacts, ObjectName, Rule, Service, SubjectInfo,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use types::{LabelFilter, PolicyOrigin};
+use types::{Label, LabelFilter, PolicyOrigin, Source};
 
 /// Pods, namespaces and policies.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +21,18 @@ pub struct Inventory {
     pub pods: Vec<KnownPod>,
     /// Namespaces: labels, and whether they are under audit.
     pub namespaces: BTreeMap<String, (BTreeMap<String, String>, bool)>,
-    /// Policies in force.
+    /// Policies in force, as they are written: what they name by other objects is not put in place.
     pub policies: BTreeMap<PolicyOrigin, Vec<Rule>>,
+    /// Groups of blocks.
+    pub groups: BTreeMap<String, CidrGroup>,
+    /// Services.
+    pub services: BTreeMap<ObjectName, Service>,
+    /// Addresses that somebody listed for services.
+    pub addresses: BTreeMap<ObjectName, AddressList>,
+    /// Nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// Whose addresses blocks mean (`policyCIDRMatchMode`).
+    pub cidr_match: CidrMatch,
     /// What could not be used.
     pub problems: Vec<Problem>,
     /// Pods by namespace and name.
@@ -59,6 +72,10 @@ impl Inventory {
             match object.get("kind").and_then(Value::as_str) {
                 Some("Pod") => pods.extend(inventory.typed::<Pod>(&object)),
                 Some("Namespace") => inventory.namespace(&object),
+                Some("CiliumCIDRGroup") => inventory.group(&object),
+                Some("Service") => inventory.service(&object),
+                Some("EndpointSlice") => inventory.address_list(&object),
+                Some("Node") => inventory.node(&object),
                 _ => inventory.policy(&object),
             }
         }
@@ -79,6 +96,53 @@ impl Inventory {
         after.policies.retain(|origin, _| !candidate.keys().any(|new| same(origin, new)));
         after.policies.extend(candidate.clone());
         after
+    }
+
+    /// The policies with what they name by other objects in place.
+    pub fn resolved(&self) -> BTreeMap<PolicyOrigin, Vec<Rule>> {
+        let directory = self.directory();
+        self.policies.iter().map(|(origin, rules)| (origin.clone(), directory.resolve(rules))).collect()
+    }
+
+    /// What policies may name.
+    pub fn directory(&self) -> Directory<'_> {
+        Directory {
+            groups: &self.groups,
+            services: &self.services,
+            addresses: &self.addresses,
+            nodes: &self.nodes,
+            cidr_match: self.cidr_match,
+        }
+    }
+
+    fn group(&mut self, object: &Value) {
+        let Some(group) = self.typed(object) else { return };
+        let (group, complaints) = kube_api::cidr_group(&group);
+        let told = complaints.into_iter().map(|why| Problem { object: title(object), why });
+        self.problems.extend(told);
+        self.groups.insert(group.name.clone(), group);
+    }
+
+    fn service(&mut self, object: &Value) {
+        let Some(service) = self.typed(object) else { return };
+        let service = kube_api::named_service(&service);
+        self.services.insert(service.name.clone(), service);
+    }
+
+    fn address_list(&mut self, object: &Value) {
+        let list = self.typed(object).and_then(|slice| kube_api::address_list(&slice));
+        self.addresses.extend(list.map(|list| (list.name.clone(), list)));
+    }
+
+    /// Every node is another one: connections are played with pods of one node and nodes elsewhere.
+    fn node(&mut self, object: &Value) {
+        let Some(node) = self.typed::<Node>(object) else { return };
+        let labels = node.metadata.labels.iter().flatten();
+        let labels = labels.map(|(key, value)| Label::new(Source::Node, key, value));
+        let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let addresses = addresses.filter_map(|address| address.address.parse().ok()).collect();
+        let labels = labels.chain([Label::reserved("remote-node")]).collect();
+        self.nodes.push(NodeFacts { labels, own: false, addresses });
     }
 
     fn namespace(&mut self, object: &Value) {
@@ -188,7 +252,7 @@ pub(crate) fn settled(object: &Value, namespace: &str) -> Value {
     let mut object = object.clone();
     let namespaced = matches!(
         object.get("kind").and_then(Value::as_str),
-        Some("Pod" | "NetworkPolicy" | "CiliumNetworkPolicy")
+        Some("Pod" | "NetworkPolicy" | "CiliumNetworkPolicy" | "Service" | "EndpointSlice")
     );
     if namespaced
         && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)

@@ -104,10 +104,8 @@ impl World {
                 cluster: enforcement.cluster.clone(),
                 ..Options::default()
             });
-            let policies = inventory.policies.iter();
-            engine.set_policies(
-                policies.map(|(origin, rules)| (origin.clone(), Some(rules.clone()))).collect(),
-            );
+            let policies = inventory.resolved().into_iter();
+            engine.set_policies(policies.map(|(origin, rules)| (origin, Some(rules))).collect());
             engine
         });
         let prefixes: BTreeSet<IpNet> = engines.iter().flat_map(Engine::prefixes_in_use).collect();

@@ -96,6 +96,11 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "follow CiliumLocalRedirectPolicy: lead services and addresses to pods of the node",
     ),
+    key(
+        "enable-node-selector-labels",
+        "false",
+        "policies may select nodes by their labels (fromNodes, toNodes)",
+    ),
     key("enable-policy", "default", "policy enforcement: default, always or never"),
     key("enable-service-topology", "false", "heed the topology hints of EndpointSlices"),
     key(
@@ -190,9 +195,19 @@ pub(super) const KEYS: &[Key] = &[
         "none: every packet is an event; otherwise one per connection event and 5 s",
     ),
     key("mtu", "0", "MTU of the underlay; 0: as found on the devices"),
+    key(
+        "node-labels",
+        "",
+        "labels of nodes that policies may select by: [!]regular expressions for the start of a key; empty: all",
+    ),
     key("node-port-bind-protection", "true", "nobody may bind a node port"),
     key("node-port-range", "30000,32767", "first and last node port"),
     key("policy-audit-mode", "false", "report policy drops but let the packets pass"),
+    key(
+        "policy-cidr-match-mode",
+        "",
+        "whose addresses fromCIDR and toCIDR mean beside those outside of the cluster: nodes, pods",
+    ),
     key("policy-deny-response", "none", "what senders get whom policy denies: none or icmp"),
     key("prometheus-serve-addr", "", "TCP address of the agent's own metrics, e.g. :9962; empty: none"),
     key("routing-mode", "tunnel", "tunnel or native"),
@@ -203,6 +218,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("socket-path", "/var/run/cilium/cilium.sock", "unix socket of the agent's API"),
     key("state-dir", "/var/run/cilium", "folder of the agent's state"),
+    key("static-cnp-path", "", "folder with policies, one *.yaml each, that is followed; empty: none"),
     key("tunnel-port", "8472", "UDP port of the tunnel"),
     key("tunnel-protocol", "vxlan", "vxlan"),
     key(

@@ -99,6 +99,7 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
         (vec![("tunnel-port", "99999")], "--tunnel-port=99999"),
         (vec![("ipam", "eni")], "--ipam=eni"),
         (vec![("enable-policy", "sometimes")], "--enable-policy=sometimes"),
+        (vec![("policy-cidr-match-mode", "nodes,world")], "--policy-cidr-match-mode=world"),
         (vec![("ipv4-native-routing-cidr", "10.0.0.0")], "--ipv4-native-routing-cidr=10.0.0.0"),
         (vec![("hubble-listen-address", "here")], "--hubble-listen-address=here"),
         (vec![("hubble-listen-address", ":4244")], "needs --hubble-tls-cert-file"),

@@ -2,12 +2,12 @@
 
 use agent_core::{Change, Input, kube};
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube_api::{
-    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
-    ClusterNetworkPolicy,
+    CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy,
+    CiliumNode, ClusterNetworkPolicy,
 };
 use kube_watch::{Clients, WatchSpec, Watched};
 use types::PolicyKind;
@@ -55,6 +55,8 @@ pub(crate) fn all(clients: &Clients, config: &Config, handle: &Handle) -> Watche
         watches.add(clients, handle, this, convert::node_labels);
     }
     watches.policies(clients, config, handle);
+    watches.files(config, handle);
+    watches.named_by_policies(clients, handle);
     let servers = ApiServers::default();
     let slices = WatchSpec {
         fields: Some("metadata.namespace=default".to_owned()),
@@ -90,6 +92,47 @@ impl Watches {
         } else {
             self.none(handle, PolicyKind::Cluster);
         }
+    }
+
+    /// Policies from files, if there are to be such.
+    fn files(&mut self, config: &Config, handle: &Handle) {
+        match config.policy_files.clone() {
+            Some(folder) => {
+                self.futures.push(Box::pin(crate::policy_files::run(folder, handle.clone())));
+            }
+            None => self.none(handle, PolicyKind::File),
+        }
+    }
+
+    /// What policies may name: groups of blocks, services, and addresses that no controller listed for them.
+    fn named_by_policies(&mut self, clients: &Clients, handle: &Handle) {
+        self.add(clients, handle, WatchSpec::default(), |batch| {
+            let read = |group: CiliumCIDRGroup| {
+                let (group, complaints) = kube_api::cidr_group(&group);
+                for complaint in complaints {
+                    tracing::warn!(complaint, "part of a group does not count");
+                }
+                Some(group)
+            };
+            inputs(convert::changes(batch, read, convert::name), Input::CidrGroups)
+        });
+        self.add(clients, handle, WatchSpec::default(), |batch| {
+            inputs(
+                convert::changes(batch, |s: Service| Some(kube_api::named_service(&s)), convert::object_name),
+                Input::Services,
+            )
+        });
+        let by_hand = WatchSpec {
+            labels: Some(
+                "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io".to_owned(),
+            ),
+            ..WatchSpec::default()
+        };
+        self.add(clients, handle, by_hand, |batch| {
+            let read = |slice: EndpointSlice| kube_api::address_list(&slice);
+            let changes = convert::changes(batch, read, convert::object_name);
+            inputs(changes, Input::AddressLists)
+        });
     }
 
     /// There are no policies of this kind.

@@ -224,8 +224,7 @@ impl State {
             rules.retain(|rule| !matches!(rule.subject, Subject::Nodes(_)));
             rules.extend(self.host.effective(origin).iter().flat_map(|version| version.rules.clone()));
         }
-        let update = self.engine.apply(origin.clone(), rules);
-        self.take(update, now);
+        self.enforce(origin.clone(), rules, now);
     }
 
     pub(super) fn forget_host_rules(&mut self, origin: &PolicyOrigin, now: u64) {
@@ -239,8 +238,7 @@ impl State {
     fn host_changed(&mut self, now: u64) {
         for ghost in std::mem::take(&mut self.host.ghosts) {
             if !self.host.wanted.contains_key(&ghost) {
-                let update = self.engine.remove(&ghost);
-                self.take(update, now);
+                self.lift(&ghost, now);
             }
         }
         self.host.trial = None;
@@ -306,8 +304,7 @@ impl State {
         }
         for ghost in self.host.ghosts.clone() {
             let rules = self.host.good.get(&ghost).map(|version| version.rules.clone()).unwrap_or_default();
-            let update = self.engine.apply(ghost, rules);
-            self.take(update, now);
+            self.enforce(ghost, rules, now);
         }
         blamed
     }

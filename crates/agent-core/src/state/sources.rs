@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use abi::Identity;
-use abi::identity::{HOST, KUBE_APISERVER, REMOTE_NODE, UNKNOWN};
+use abi::identity::{
+    CLUSTER_MAX, CLUSTER_MIN, HEALTH, HOST, INGRESS, INIT, KUBE_APISERVER, REMOTE_NODE, UNKNOWN, UNMANAGED,
+};
 use ipnet::IpNet;
-use policy::{Direction, IdentityInfo, NamedPorts, Rule};
-use types::{Label, Labels, NumericIdentity, PolicyKind};
+use policy::{Direction, IdentityInfo, NamedPorts, Reference, Rule, Verdict};
+use types::{Label, Labels, NumericIdentity, PolicyKind, Source as LabelSource};
 
 use super::{PolicyObject, State};
 use crate::ipcache::{Claim, Source};
@@ -54,6 +56,7 @@ impl State {
         if !touched.is_empty() {
             self.dirty_nodes = true;
             self.place_api_servers(now);
+            self.nodes_changed(now);
         }
     }
 
@@ -108,10 +111,7 @@ impl State {
         let mut changes = BTreeMap::new();
         for number in &touched {
             let number = *number;
-            let labels = self.identities.get(&number).and_then(|object| {
-                let labels = object.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-                Labels::from_security_labels(labels).ok()
-            });
+            let labels = self.identities.get(&number).and_then(labels_of_pods);
             match labels {
                 Some(labels) => {
                     self.cluster.insert(number, labels.clone());
@@ -129,7 +129,7 @@ impl State {
 
     /// Whether another node's pod can have this identity, and policies know whom it stands for.
     fn is_known(&self, identity: Identity) -> bool {
-        !abi::identity::is_local_scope(identity) && self.labels_of(identity).is_some()
+        may_be_a_pods(identity) && self.labels_of(identity).is_some()
     }
 
     /// An identity object is gone. While a pod of this node has the number, it is asked for again, and still known.
@@ -161,13 +161,12 @@ impl State {
             if let Some(old) = before.get(&key)
                 && object.as_ref().is_none_or(|o| o.origin != *old)
             {
-                let update = self.engine.remove(old);
-                self.take(update, now);
+                self.lift(old, now);
                 self.conditions.remove(old);
                 self.closed.remove(old);
                 self.forget_host_rules(old, now);
             }
-            if let Some(object) = object {
+            if let Some(object) = object.map(|object| self.checked(object)) {
                 // What cannot be applied opens nothing: the rules before it stay in force, and where there are none, what it
                 // is about is closed.
                 let held = before.get(&key) == Some(&object.origin) && !self.closed.contains(&object.origin);
@@ -175,6 +174,10 @@ impl State {
                 let refused = object.refused.is_some();
                 let why =
                     object.refused.as_ref().map(|why| format!("{why}; {}", until_then(stays, &object.rules)));
+                if kind == PolicyKind::File {
+                    // No object has a status that says so.
+                    self.problems.extend(why.clone());
+                }
                 let rolled_back = None;
                 self.conditions.set(object.origin.clone(), Condition { refused: why, rolled_back });
                 if stays {
@@ -188,10 +191,23 @@ impl State {
                     self.apply_guarded(&object, now);
                     continue;
                 }
-                let update = self.engine.apply(object.origin, object.rules);
-                self.take(update, now);
+                self.enforce(object.origin, object.rules, now);
             }
         }
+    }
+
+    /// A policy that names nodes by their labels, where these do not count, is refused.
+    fn checked(&self, mut object: PolicyObject) -> PolicyObject {
+        let by_node = |rule: &Rule| rule.references().any(|one| matches!(one, Reference::Nodes(_)));
+        if !self.settings.node_selectors && object.rules.iter().any(by_node) {
+            object.refused = Some(format!(
+                "apply {}: fromNodes and toNodes need labels of nodes: set nodeSelectorLabels=true \
+                 (enable-node-selector-labels), or remove them",
+                object.origin
+            ));
+            object.rules = closing(&object.rules);
+        }
+        object
     }
 
     pub(super) fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
@@ -310,6 +326,46 @@ impl State {
         }
         named
     }
+}
+
+/// Rules that close what `rules` are about.
+fn closing(rules: &[Rule]) -> Vec<Rule> {
+    let closes = rules.iter().filter(|rule| rule.default_deny || rule.verdict == Verdict::Deny);
+    let mut closing: Vec<Rule> = Vec::new();
+    for rule in closes {
+        let rule = Rule {
+            audit: rule.audit,
+            peers: Vec::new(),
+            ports: Vec::new(),
+            ..Rule::allow(rule.subject.clone(), rule.direction)
+        };
+        if !closing.contains(&rule) {
+            closing.push(rule);
+        }
+    }
+    closing
+}
+
+/// Whether a pod can have this identity. No other node can tell that one is the host, a node, or the world.
+fn may_be_a_pods(identity: Identity) -> bool {
+    let of_cluster = CLUSTER_MIN..=CLUSTER_MAX;
+    of_cluster.contains(&identity) || [UNMANAGED, HEALTH, INIT, INGRESS].contains(&identity)
+}
+
+/// The labels that an identity object gives its number; `None` if pods cannot have that number, or such labels: an object
+/// that passes for the host or for a prefix is as good as none.
+fn labels_of_pods(object: &ClusterIdentity) -> Option<Labels> {
+    let labels = object.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let labels = Labels::from_security_labels(labels).ok()?;
+    let foreign = [
+        LabelSource::Reserved,
+        LabelSource::Cidr,
+        LabelSource::CidrGroup,
+        LabelSource::Fqdn,
+        LabelSource::Node,
+    ];
+    let fits = (CLUSTER_MIN..=CLUSTER_MAX).contains(&object.number);
+    (fits && !foreign.iter().any(|source| labels.has_source(source))).then_some(labels)
 }
 
 /// What holds until a policy that was refused is put right.

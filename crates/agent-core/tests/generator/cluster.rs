@@ -10,13 +10,14 @@ use axoneme_agent_core::{
     key_prefix, kube,
 };
 use ipam::PodAllocator;
+use policy::CidrMatch;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trace::{Node, PolicyTable, Question, Surroundings};
 use types::{LabelFilter, PolicyKind};
 
 use crate::naive::Outcome;
-use crate::written::{OTHER_NODE, OWN_NODE, Packet, World};
+use crate::written::{OTHER_NODE, OWN_NODE, Packet, World, node_labels};
 
 const NATIVE: u32 = 2;
 const HOST: u32 = 3;
@@ -32,7 +33,8 @@ fn read<T: DeserializeOwned>(object: &Value) -> T {
 fn node(name: &str, underlay: &str, router: &str, pods: &str) -> ClusterNode {
     let ip = |text: &str| text.parse::<IpAddr>().expect("a literal address");
     let pod_cidrs = vec![pods.parse().expect("a literal prefix")];
-    ClusterNode { name: name.to_owned(), underlay: vec![ip(underlay)], routers: vec![ip(router)], pod_cidrs }
+    let (underlay, routers) = (vec![ip(underlay)], vec![ip(router)]);
+    ClusterNode { name: name.to_owned(), underlay, routers, pod_cidrs, labels: node_labels(name) }
 }
 
 impl Cluster {
@@ -45,8 +47,14 @@ impl Cluster {
     pub(crate) fn in_order(world: &World, order: &[usize], pattern: usize) -> Self {
         let own = node("n1", OWN_NODE, "10.0.0.1", "10.0.0.0/24");
         let ipam = PodAllocator::new(own.pod_cidrs.iter().copied(), &own.routers).expect("valid prefixes");
-        let settings =
-            Settings { node: own.clone(), cluster: "lab".to_owned(), ipv4: true, ..Settings::default() };
+        let settings = Settings {
+            node: own.clone(),
+            cluster: "lab".to_owned(),
+            ipv4: true,
+            cidr_match: CidrMatch { nodes: world.cidr_match.0, pods: world.cidr_match.1 },
+            node_selectors: true,
+            ..Settings::default()
+        };
         let mut cluster =
             Self { state: State::new(settings, LabelFilter::new([]).expect("the default"), ipam) };
         for (ifindex, pod) in (101..).zip(world.pods.iter().filter(|pod| pod.here)) {
@@ -66,8 +74,12 @@ impl Cluster {
             Input::Endpoints(Change::Reset(Vec::new())),
             Input::Identities(Change::Reset(Vec::new())),
             Input::ApiServers(vec!["172.31.0.9".parse().expect("a literal address")]),
+            Input::CidrGroups(Change::Reset(Vec::new())),
+            Input::Services(Change::Reset(Vec::new())),
+            Input::AddressLists(Change::Reset(Vec::new())),
         ];
-        let kinds = [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster];
+        let kinds =
+            [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster, PolicyKind::File];
         let policies = kinds.map(|kind| Input::Policies(kind, Change::Reset(Vec::new())));
         for input in nothing.into_iter().chain(policies) {
             cluster.state.apply(input, 1);
@@ -101,6 +113,11 @@ impl Cluster {
             "CiliumEndpoint" => {
                 Input::Endpoints(Change::Apply(kube::endpoint(read(object)).expect("an endpoint")))
             }
+            "CiliumCIDRGroup" => Input::CidrGroups(Change::Apply(kube_api::cidr_group(&read(object)).0)),
+            "Service" => Input::Services(Change::Apply(kube_api::named_service(&read(object)))),
+            "EndpointSlice" => Input::AddressLists(Change::Apply(
+                kube_api::address_list(&read(object)).expect("a service's"),
+            )),
             "NetworkPolicy" => policy(PolicyKind::Knp, kube::network_policy(&read(object))),
             "ClusterNetworkPolicy" => policy(PolicyKind::Cluster, kube::cluster_policy(&read(object))),
             "CiliumNetworkPolicy" => {

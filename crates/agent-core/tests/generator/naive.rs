@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::written::{Labels, OTHER_NODE, OWN_NODE, Packet, Pod, World};
+use crate::written::{Labels, OTHER_NODE, OWN_NODE, Packet, Pod, World, node_labels};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+fn own_labels(object: &Value) -> Labels {
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    labels.map(|(key, value)| (key.clone(), text(value).to_owned())).collect()
+}
+
 fn selects(selector: &Value, labels: &Labels) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten();
     equal.clone().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str())
@@ -114,7 +119,14 @@ impl Question<'_> {
     }
 
     fn has_name(&self, name: &str, protocols: &[u8]) -> bool {
-        let ports = self.receiver.into_iter().flat_map(|pod| &pod.ports);
+        // A pod's own names are its own; those of others are known by their labels.
+        let alike = |pod: &&Pod| {
+            self.receiver.is_some_and(|to| (to.namespace, &to.labels) == (pod.namespace, &pod.labels))
+        };
+        let ports: Vec<_> = match self.egress {
+            true => self.world.pods.iter().filter(alike).flat_map(|pod| &pod.ports).collect(),
+            false => self.subject.ports.iter().collect(),
+        };
         protocols.contains(&self.protocol)
             && ports
                 .into_iter()
@@ -263,15 +275,18 @@ impl Question<'_> {
             return false;
         }
         let outside = self.peer.pod.is_none() && !self.is_node();
+        let (nodes, pods) = self.world.cidr_match;
+        let by_address = outside || nodes && self.is_node() || pods && self.peer.pod.is_some();
         let peers = [
             field("Endpoints").map(|all| list(all).iter().any(|one| self.is_endpoint(one, policy))),
             field("Entities").map(|all| list(all).iter().any(|one| self.is_entity(text(one), outside))),
-            field("CIDR").map(|all| outside && list(all).iter().any(|cidr| self.in_block(cidr))),
+            field("Nodes").map(|all| list(all).iter().any(|one| self.is_selected_node(one))),
+            field("Services").map(|all| list(all).iter().any(|one| self.is_backend(one, by_address))),
+            field("CIDR").map(|all| by_address && list(all).iter().any(|cidr| self.in_block(cidr))),
             field("CIDRSet").map(|all| {
-                outside
+                by_address
                     && list(all).iter().any(|set| {
-                        self.in_block(&set["cidr"])
-                            && !list(&set["except"]).iter().any(|cidr| self.in_block(cidr))
+                        self.in_set(set) && !list(&set["except"]).iter().any(|cidr| self.in_block(cidr))
                     })
             }),
         ];
@@ -286,6 +301,62 @@ impl Question<'_> {
             }),
         ];
         peers.into_iter().chain(ports).flatten().all(|fits| fits)
+    }
+
+    /// A block by itself, or those of groups.
+    fn in_set(&self, set: &Value) -> bool {
+        if let Some(cidr) = set.get("cidr") {
+            return self.in_block(cidr);
+        }
+        let groups = self.named("CiliumCIDRGroup").filter(|group| match set.get("cidrGroupRef") {
+            Some(name) => group["metadata"]["name"] == *name,
+            None => selects(&set["cidrGroupSelector"], &own_labels(group)),
+        });
+        let mut blocks = groups.flat_map(|group| list(&group["spec"]["externalCIDRs"]));
+        blocks.any(|cidr| self.in_block(cidr))
+    }
+
+    fn named(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        self.world.named.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    /// A pod that a service selects, or an address listed for one that selects none.
+    fn is_backend(&self, written: &Value, by_address: bool) -> bool {
+        let (wanted, by_name) = match written.get("k8sService") {
+            Some(wanted) => (wanted, true),
+            None => (&written["k8sServiceSelector"], false),
+        };
+        let namespace = text(&wanted["namespace"]);
+        let meant = self.named("Service").filter(|service| {
+            let metadata = &service["metadata"];
+            (namespace.is_empty() || metadata["namespace"] == namespace)
+                && match by_name {
+                    true => metadata["name"] == wanted["serviceName"],
+                    false => selects(&wanted["selector"], &own_labels(service)),
+                }
+        });
+        meant.into_iter().any(|service| {
+            let metadata = &service["metadata"];
+            let Some(selector) = service["spec"].get("selector") else {
+                let slices = self.named("EndpointSlice").filter(|slice| {
+                    slice["metadata"]["namespace"] == metadata["namespace"]
+                        && slice["metadata"]["labels"]["kubernetes.io/service-name"] == metadata["name"]
+                });
+                let endpoints = slices.flat_map(|slice| list(&slice["endpoints"]));
+                let mut addresses = endpoints.flat_map(|endpoint| list(&endpoint["addresses"]));
+                let own = self.peer.address.to_string();
+                return by_address && addresses.any(|address| *address == own);
+            };
+            self.peer.pod.is_some_and(|pod| {
+                metadata["namespace"] == pod.namespace
+                    && selects(&serde_json::json!({ "matchLabels": selector }), &pod.labels)
+            })
+        })
+    }
+
+    fn is_selected_node(&self, selector: &Value) -> bool {
+        let name = if self.is_own_node() { "n1" } else { "n2" };
+        self.is_node() && selects(selector, &node_labels(name))
     }
 
     fn is_endpoint(&self, selector: &Value, policy: &Value) -> bool {
@@ -316,6 +387,8 @@ impl Question<'_> {
             "TCP" => &[6],
             "UDP" => &[17],
             "SCTP" => &[132],
+            "VRRP" => return self.protocol == 112,
+            "IGMP" => return self.protocol == 2,
             _ => &[6, 17, 132],
         };
         let port = text(&written["port"]);

@@ -25,6 +25,10 @@ pub(crate) struct World {
     pub(crate) namespaces: BTreeMap<&'static str, Labels>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) policies: Vec<Value>,
+    /// What policies name: CiliumCIDRGroups, Services, EndpointSlices.
+    pub(crate) named: Vec<Value>,
+    /// Blocks mean nodes' addresses, pods' addresses.
+    pub(crate) cidr_match: (bool, bool),
 }
 
 /// The first packet of a connection.
@@ -74,16 +78,50 @@ pub(crate) fn world(random: &mut Random) -> World {
         let here = i < 5;
         let address = if here { [10, 0, 0, 2 + i] } else { [10, 0, 1, i] }.into();
         let namespace = random.pick(&["a", "b", "c"]);
-        // Pods with equal labels are copies of one: a port's name is known by identity.
-        let twin = pods.iter().find(|pod: &&Pod| pod.namespace == namespace && pod.labels == own);
-        let ports = twin.map_or(ports, |twin| twin.ports.clone());
         pods.push(Pod { namespace, name: format!("p{i}"), labels: own, ports, address, here });
     }
     let mut policies = Vec::new();
     for number in 0..1 + random.below(5) {
         policies.push(policy(random, number));
     }
-    World { namespaces, pods, policies }
+    let cidr_match = if random.one_in(2) { (false, false) } else { (random.one_in(2), random.one_in(2)) };
+    World { namespaces, pods, policies, named: named(random), cidr_match }
+}
+
+/// The labels of a node.
+pub(crate) fn node_labels(name: &str) -> Labels {
+    labels(&[("zone", if name == "n1" { "here" } else { "there" })])
+}
+
+/// Groups, and services with and without a selector. Policies name some that are not there.
+fn named(random: &mut Random) -> Vec<Value> {
+    let mut named = Vec::new();
+    for name in ["g1", "g2"] {
+        let blocks = random.some(0, 3, |random| random.pick(BLOCKS));
+        let metadata = json!({ "name": name, "labels": { "kind": random.pick(&["good", "bad"]) } });
+        let spec = json!({ "externalCIDRs": blocks });
+        named.push(json!({ "kind": "CiliumCIDRGroup", "metadata": metadata, "spec": spec }));
+    }
+    for name in ["s1", "s2"] {
+        let namespace = random.pick(&["a", "b", "c"]);
+        let metadata = json!({
+            "name": name, "namespace": namespace, "labels": { "kind": random.pick(&["good", "bad"]) },
+        });
+        let spec = match random.one_in(2) {
+            true => json!({ "selector": { "app": random.pick(&["web", "db", "job"]) } }),
+            false => json!({}),
+        };
+        named.push(json!({ "kind": "Service", "metadata": metadata, "spec": spec }));
+        let addresses = [OUTSIDE, &["10.0.0.3", "10.0.1.5", OTHER_NODE]].concat();
+        named.push(json!({
+            "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": format!("{name}-1"), "namespace": namespace, "labels": { "kubernetes.io/service-name": name },
+            },
+            "endpoints": random.some(0, 2, |random| json!({ "addresses": [random.pick(&addresses)] })),
+        }));
+    }
+    named
 }
 
 fn policy(random: &mut Random, number: usize) -> Value {
@@ -179,7 +217,8 @@ fn cilium(random: &mut Random) -> Value {
     let ports = |random: &mut Random| -> Value {
         json!([{ "ports": random.some(1, 2, |random| {
             let protocol = random.pick(&["TCP", "UDP", "SCTP", "ANY"]);
-            match random.below(5) {
+            match random.below(6) {
+                5 => json!({ "protocol": random.pick(&["VRRP", "IGMP"]) }),
                 0 => json!({ "port": "0", "protocol": protocol }),
                 1 => json!({ "port": random.pick(&["http", "alt", "dns"]), "protocol": protocol }),
                 2 => json!({ "port": "80", "endPort": random.pick(&[81, 500]), "protocol": protocol }),
@@ -189,8 +228,39 @@ fn cilium(random: &mut Random) -> Value {
     };
     let rule = |random: &mut Random, way: &str| -> Value {
         let mut rule = json!({});
-        match random.below(6) {
+        match random.below(10) {
             0 => {}
+            6 => {
+                let group = match random.one_in(3) {
+                    true => {
+                        json!({ "cidrGroupSelector": { "matchLabels": { "kind": random.pick(&["good", "bad"]) } } })
+                    }
+                    false => json!({ "cidrGroupRef": random.pick(&["g1", "g2", "g3"]) }),
+                };
+                let mut set = group;
+                set["except"] = json!(random.some(0, 1, |random| random.pick(BLOCKS)));
+                rule[format!("{way}CIDRSet")] = json!([set]);
+            }
+            7 if way == "to" => {
+                let services = random.some(0, 2, |random| {
+                    let namespace = random.pick(&["a", "b", ""]);
+                    match random.one_in(2) {
+                        true => json!({ "k8sService": { "serviceName": random.pick(&["s1", "s2", "s3"]), "namespace": namespace } }),
+                        false => json!({ "k8sServiceSelector": {
+                            "selector": { "matchLabels": { "kind": random.pick(&["good", "bad"]) } }, "namespace": namespace,
+                        } }),
+                    }
+                });
+                rule["toServices"] = json!(services);
+            }
+            8 => {
+                let nodes = random.some(0, 2, |random| match random.below(3) {
+                    0 => json!({}),
+                    1 => json!({ "matchExpressions": [{ "key": "zone", "operator": "NotIn", "values": ["here"] }] }),
+                    _ => json!({ "matchLabels": { "zone": random.pick(&["here", "there"]) } }),
+                });
+                rule[format!("{way}Nodes")] = json!(nodes);
+            }
             1 => {
                 let entities = random.some(1, 2, |random| {
                     random.pick(&["all", "world", "cluster", "host", "remote-node", "none"])
@@ -304,6 +374,7 @@ impl World {
                 events.extend(self.remote(pod, place));
             }
         }
+        events.extend(self.named.iter().cloned());
         events.extend(self.policies.iter().cloned());
         events
     }
@@ -317,7 +388,9 @@ impl World {
         for (key, value) in &self.namespaces[pod.namespace] {
             labels.insert(format!("k8s:io.cilium.k8s.namespace.labels.{key}"), value.clone());
         }
-        let number = 300 + place;
+        // Equal labels have one number, which is lower than any that this node would make.
+        let alike = |other: &Pod| other.namespace == pod.namespace && other.labels == pod.labels;
+        let number = 256 + self.pods.iter().position(alike).unwrap_or(place);
         let protocol = |protocol: u8| if protocol == 17 { "UDP" } else { "TCP" };
         let ports = pod
             .ports
@@ -341,7 +414,9 @@ impl World {
     pub(crate) fn text(&self) -> String {
         let pods = self.pods.iter().map(|pod| format!("{pod:?}\n"));
         let policies = self.policies.iter().map(|policy| format!("{policy}\n"));
-        pods.chain(policies).collect()
+        let named = self.named.iter().map(|object| format!("{object}\n"));
+        let mode = format!("blocks mean nodes, pods: {:?}\n", self.cidr_match);
+        pods.chain(policies).chain(named).chain([mode]).collect()
     }
 }
 

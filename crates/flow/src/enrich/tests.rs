@@ -39,6 +39,9 @@ impl Lookups for Cluster {
         let policy = Policy { kind: "CiliumNetworkPolicy".into(), name: "p".into(), ..Policy::default() };
         (cookie == 9).then(|| Arc::from([policy]))
     }
+    fn policy_log(&self, cookie: u32) -> Arc<[String]> {
+        if cookie == 9 { Arc::from(["for the auditors".to_owned()]) } else { Arc::default() }
+    }
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         (index == 3).then(|| "lxc7".into())
     }
@@ -150,10 +153,12 @@ fn verdicts_name_their_policies() {
     );
     assert_eq!((allowed.egress_allowed_by.len(), allowed.egress_denied_by.len()), (1, 0));
     assert_eq!(allowed.is_reply, Some(false));
+    assert_eq!(*allowed.policy_log, ["for the auditors".to_owned()]);
     let denied = verdict(133, 0);
     assert_eq!((denied.verdict, denied.drop_reason), (Verdict::Dropped, 133));
     assert_eq!((denied.ingress_denied_by.len(), denied.ingress_allowed_by.len()), (1, 0));
     assert_eq!(denied.is_reply, None);
+    assert_eq!(denied.policy_log.len(), 1, "denials, too");
     let audited = verdict(133, AUDITED | EGRESS);
     assert_eq!((audited.verdict, audited.drop_reason), (Verdict::Audit, 0));
     assert_eq!(audited.egress_denied_by.len(), 1, "they would have denied it");

@@ -61,6 +61,8 @@ fn one(rule: &rule::Rule, scope: &Scope<'_>, path: &Path<'_>) -> Result<Vec<Rule
             wanted.egress.unwrap_or_else(|| filled(&rule.egress) || filled(&rule.egress_deny)),
         ),
     )?);
+    let log = rule.log.as_ref().and_then(|log| log.value.clone()).filter(|text| !text.is_empty());
+    rules.iter_mut().for_each(|rule| rule.log.clone_from(&log));
     Ok(rules)
 }
 

@@ -152,6 +152,9 @@ pub enum Problem {
     /// A block that is not named in exactly one way.
     #[error("name the block in exactly one way: cidr, cidrGroupRef or cidrGroupSelector")]
     CidrChoice,
+    /// A service that is not named in exactly one way.
+    #[error("name the service in exactly one way: k8sService with a serviceName, or k8sServiceSelector")]
+    ServiceChoice,
     /// A port that is missing.
     #[error("the port is missing: give a number or a name, or \"0\" for every port")]
     NoPort,
@@ -169,8 +172,14 @@ pub enum Problem {
         /// What was given.
         end: i32,
     },
+    /// A port of a protocol that has none.
+    #[error("VRRP and IGMP have no ports: leave out port {port:?}, or write \"0\"")]
+    Portless {
+        /// What was given.
+        port: String,
+    },
     /// A protocol that ports do not have.
-    #[error("{text:?} is no protocol with ports: use TCP, UDP, SCTP or ANY; for ICMP use icmps")]
+    #[error("{text:?} is no protocol with ports: use TCP, UDP, SCTP, ANY, VRRP or IGMP; for ICMP use icmps")]
     Protocol {
         /// What was given.
         text: String,

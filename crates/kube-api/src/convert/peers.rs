@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use policy::{Entity, Owner, Peer};
+use policy::{Choice, Entity, Owner, Peer, Reference};
 
 use super::cilium::{Scope, known};
 use super::path::{Path, Problem, Refused};
 use super::selectors;
-use crate::rule::{CidrRule, EgressPeers, FqdnSelector, IngressPeers, LabelSelector};
+use crate::rule::{CidrRule, EgressPeers, FqdnSelector, IngressPeers, LabelSelector, ServicePeer};
 
 /// The fields of peers in both directions, with the names under which they were written.
 pub(super) struct Peers<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Peers<'a> {
     cidr: Option<&'a [String]>,
     cidr_set: Option<&'a [CidrRule]>,
     entities: Option<&'a [String]>,
+    nodes: Option<&'a [LabelSelector]>,
+    services: Option<&'a [ServicePeer]>,
     /// Fields that are not supported yet: how many items, name, and what it is.
     others: Vec<(Option<usize>, &'static str, &'static str)>,
 }
@@ -28,6 +30,7 @@ struct Names {
     cidr: &'static str,
     cidr_set: &'static str,
     entities: &'static str,
+    nodes: &'static str,
 }
 
 const INGRESS: Names = Names {
@@ -36,6 +39,7 @@ const INGRESS: Names = Names {
     cidr: "fromCIDR",
     cidr_set: "fromCIDRSet",
     entities: "fromEntities",
+    nodes: "fromNodes",
 };
 
 const EGRESS: Names = Names {
@@ -44,6 +48,7 @@ const EGRESS: Names = Names {
     cidr: "toCIDR",
     cidr_set: "toCIDRSet",
     entities: "toEntities",
+    nodes: "toNodes",
 };
 
 impl<'a> Peers<'a> {
@@ -55,10 +60,9 @@ impl<'a> Peers<'a> {
             cidr: peers.cidr.as_deref(),
             cidr_set: peers.cidr_set.as_deref(),
             entities: peers.entities.as_deref(),
-            others: vec![
-                (len(&peers.groups), "fromGroups", "a cloud provider's group as a peer"),
-                (len(&peers.nodes), "fromNodes", "a selector of nodes as a peer"),
-            ],
+            nodes: peers.nodes.as_deref(),
+            services: None,
+            others: vec![(len(&peers.groups), "fromGroups", "a cloud provider's group as a peer")],
         }
     }
 
@@ -70,11 +74,9 @@ impl<'a> Peers<'a> {
             cidr: peers.cidr.as_deref(),
             cidr_set: peers.cidr_set.as_deref(),
             entities: peers.entities.as_deref(),
-            others: vec![
-                (len(&peers.services), "toServices", "a service as a peer"),
-                (len(&peers.groups), "toGroups", "a cloud provider's group as a peer"),
-                (len(&peers.nodes), "toNodes", "a selector of nodes as a peer"),
-            ],
+            nodes: peers.nodes.as_deref(),
+            services: peers.services.as_deref(),
+            others: vec![(len(&peers.groups), "toGroups", "a cloud provider's group as a peer")],
         }
     }
 
@@ -116,6 +118,8 @@ impl<'a> Peers<'a> {
             (self.cidr.map(<[_]>::len), self.names.cidr),
             (self.cidr_set.map(<[_]>::len), self.names.cidr_set),
             (self.entities.map(<[_]>::len), self.names.entities),
+            (self.nodes.map(<[_]>::len), self.names.nodes),
+            (self.services.map(<[_]>::len), "toServices"),
         ];
         let others = self.others.iter().map(|(count, name, _)| (*count, *name));
         own.into_iter().chain(others).filter_map(|(count, name)| Some((count?, name))).collect()
@@ -141,6 +145,15 @@ impl<'a> Peers<'a> {
             let unknown = || list.index(index).refuse(Problem::Entity { name: name.clone() });
             peers.push(Peer::Entity(Entity::by_name(name).ok_or_else(unknown)?));
         }
+        let list = path.key(self.names.nodes);
+        for (index, selector) in self.nodes.into_iter().flatten().enumerate() {
+            let selector = selectors::plain(selector, &list.index(index))?;
+            peers.push(Peer::Listed(Reference::Nodes(selector)));
+        }
+        let list = path.key("toServices");
+        for (index, service) in self.services.into_iter().flatten().enumerate() {
+            peers.push(Peer::Listed(service_peer(service, &list.index(index))?));
+        }
         Ok(peers)
     }
 }
@@ -151,16 +164,32 @@ fn len<T>(list: &Option<Vec<T>>) -> Option<usize> {
 
 fn cidr_rule(set: &CidrRule, path: &Path<'_>) -> Result<Peer, Refused> {
     known(&set.unknown, path)?;
-    match (&set.cidr, &set.cidr_group_ref, &set.cidr_group_selector) {
-        (Some(cidr), None, None) => block(cidr, &set.except, Owner::Outside, path),
-        (None, Some(_), None) => {
-            Err(path.key("cidrGroupRef").refuse(Problem::Unsupported { feature: "a CiliumCIDRGroup" }))
+    let which = match (&set.cidr, &set.cidr_group_ref, &set.cidr_group_selector) {
+        (Some(cidr), None, None) => return block(cidr, &set.except, Owner::Outside, path),
+        (None, Some(name), None) if !name.is_empty() => Choice::Named(name.clone()),
+        (None, None, Some(selector)) => {
+            Choice::Labelled(selectors::plain(selector, &path.key("cidrGroupSelector"))?)
         }
-        (None, None, Some(_)) => {
-            Err(path.key("cidrGroupSelector").refuse(Problem::Unsupported { feature: "a CiliumCIDRGroup" }))
+        _ => return Err(path.refuse(Problem::CidrChoice)),
+    };
+    let list = path.key("except");
+    let except = set.except.iter().enumerate().map(|(index, text)| prefix(text, &list.index(index)));
+    Ok(Peer::Listed(Reference::Groups { which, except: except.collect::<Result<_, _>>()? }))
+}
+
+/// A service without a namespace is meant in all of them.
+fn service_peer(service: &ServicePeer, path: &Path<'_>) -> Result<Reference, Refused> {
+    let (namespace, which) = match (&service.k8s_service, &service.k8s_service_selector) {
+        (Some(service), None) if !service.service_name.is_empty() => {
+            (&service.namespace, Choice::Named(service.service_name.clone()))
         }
-        _ => Err(path.refuse(Problem::CidrChoice)),
-    }
+        (None, Some(wanted)) => {
+            let path = path.key("k8sServiceSelector");
+            (&wanted.namespace, Choice::Labelled(selectors::plain(&wanted.selector, &path.key("selector"))?))
+        }
+        _ => return Err(path.refuse(Problem::ServiceChoice)),
+    };
+    Ok(Reference::Services { namespace: Some(namespace.clone()).filter(|name| !name.is_empty()), which })
 }
 
 /// A block with its exceptions, each of which must lie inside.
@@ -182,6 +211,11 @@ pub(super) fn block(cidr: &str, except: &[String], owner: Owner, path: &Path<'_>
 
 /// A prefix, or a lone address, without its host bits.
 pub(super) fn prefix(text: &str, path: &Path<'_>) -> Result<IpNet, Refused> {
+    block_of(text).ok_or_else(|| path.refuse(Problem::Cidr { text: text.to_owned() }))
+}
+
+/// The same of a text that stands nowhere.
+pub(crate) fn block_of(text: &str) -> Option<IpNet> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse().map(types::prefix::host));
-    parsed.map(types::prefix::canonical).map_err(|_| path.refuse(Problem::Cidr { text: text.to_owned() }))
+    parsed.map(types::prefix::canonical).ok()
 }

@@ -7,6 +7,11 @@ use super::path::{Path, Problem, Refused};
 use crate::icmp;
 use crate::ports::{IcmpRule, IntOrString, PortProtocol, PortRule as WrittenPorts};
 
+/// Internet Group Management Protocol.
+const IGMP: Protocol = Protocol::Number(2);
+/// Virtual Router Redundancy Protocol.
+const VRRP: Protocol = Protocol::Number(112);
+
 /// What a rule says of ports, from the lists in `toPorts` and from `icmps`; nothing where it does not speak of them.
 pub(super) fn convert(
     lists: Option<Vec<Option<&[PortProtocol]>>>,
@@ -58,14 +63,24 @@ fn one(written: &PortProtocol, path: &Path<'_>) -> Result<PortRule, Refused> {
         "TCP" => Protocol::TCP,
         "UDP" => Protocol::UDP,
         "SCTP" => Protocol::SCTP,
-        "VRRP" | "IGMP" => {
-            return Err(path.key("protocol").refuse(Problem::Unsupported { feature: "this protocol" }));
-        }
+        "VRRP" => return portless(written, VRRP, path),
+        "IGMP" => return portless(written, IGMP, path),
         _ => return Err(path.key("protocol").refuse(Problem::Protocol { text: name.to_owned() })),
     };
     match written.port.as_deref() {
         None | Some("") => Err(path.key("port").refuse(Problem::NoPort)),
         Some(text) => numbered_or_named(text, written.end_port, protocol, path),
+    }
+}
+
+/// A protocol that has no ports; "0" says so.
+fn portless(written: &PortProtocol, protocol: Protocol, path: &Path<'_>) -> Result<PortRule, Refused> {
+    match (written.port.as_deref(), written.end_port) {
+        (None | Some("" | "0"), None | Some(0)) => Ok(PortRule::Protocol(protocol)),
+        (port, _) => {
+            let port = port.unwrap_or_default().to_owned();
+            Err(path.key("port").refuse(Problem::Portless { port }))
+        }
     }
 }
 

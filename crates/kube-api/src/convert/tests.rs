@@ -65,6 +65,9 @@ fn show(rule: &Rule) -> String {
     if rule.tier != policy::Tier::Normal {
         write!(text, " ({} {})", rule.tier, rule.priority).unwrap();
     }
+    if let Some(log) = &rule.log {
+        write!(text, " (logs {log:?})").unwrap();
+    }
     text + if rule.default_deny { " +default-deny" } else { "" }
 }
 

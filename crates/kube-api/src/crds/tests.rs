@@ -67,7 +67,8 @@ fn the_api_server_takes_the_type_tags_and_serves_the_status() {
             assert_eq!(tag.and_then(|tag| tag.get("default")), None);
         }
         let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap();
-        let apart = (name != "ciliumendpoints.cilium.io").then(|| json!({}));
+        let whole = ["ciliumendpoints.cilium.io", "ciliumcidrgroups.cilium.io"];
+        let apart = (!whole.contains(&name)).then(|| json!({}));
         assert_eq!(version.pointer("/subresources/status").cloned(), apart, "{name}");
     }
 }
@@ -100,8 +101,18 @@ fn names_are_ciliums() {
         ("ciliumidentities.cilium.io", "Cluster", "ciliumid", "Namespace,Age"),
         ("ciliumnodes.cilium.io", "Cluster", "cn,ciliumn", "CiliumInternalIP,InternalIP,Age"),
         ("ciliumlocalredirectpolicies.cilium.io", "Namespaced", "clrp", "Age"),
+        ("ciliumcidrgroups.cilium.io", "Cluster", "ccg", "Age"),
     ];
     assert_eq!(found, expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned())));
+}
+
+/// A cluster that had Cilium may have stored them under the older version.
+#[test]
+fn groups_are_served_under_both_versions() {
+    let crd = all_crds().unwrap().into_iter().find(|crd| crd.spec.names.kind == "CiliumCIDRGroup").unwrap();
+    let versions: Vec<_> =
+        crd.spec.versions.iter().map(|one| (one.name.as_str(), one.served, one.storage)).collect();
+    assert_eq!(versions, [("v2", true, true), ("v2alpha1", true, false)]);
 }
 
 #[test]
@@ -193,6 +204,7 @@ fn fields_have_ciliums_names() {
     ] {
         has("CiliumLocalRedirectPolicy", path);
     }
+    has("CiliumCIDRGroup", "spec.externalCIDRs.[]");
 }
 
 /// The API server drops `null` from fields that are not nullable, and an absent restriction restricts nothing.

@@ -4,12 +4,12 @@
 //! say nothing of addresses, so for them the kernel also looks up the narrowest block around the address, and asks the table
 //! by it: the block stands for all addresses that lie in it and in no narrower one. A table has an entry for identity *and*
 //! block only where the two separate ones do not suffice: where the verdict is no maximum (layered), where the block means
-//! nodes alone, or where a port has its name from the peer.
+//! nodes alone or all but nodes, or where a port has its name from the peer.
 
 use super::{Entries, Half, Items, Program, rules_in, with_rule};
 use crate::decide::Decision;
 use crate::ports;
-use crate::selector_cache::SelectorCache;
+use crate::selector_cache::{SelectorCache, SelectorId};
 use crate::table::L4Key;
 use std::collections::BTreeSet;
 use types::NumericIdentity;
@@ -76,7 +76,9 @@ impl Program {
         };
         let node = self.nodes.is_some_and(|nodes| cache.is_member(nodes, id));
         let by_node = if node { rules_in(&self.by_node_block, &known.selectors) } else { Vec::new() };
-        let by_block = rules_in(&self.by_block, &known.selectors);
+        let named_by_block = rules_in(&self.by_block, &known.selectors);
+        let meant = |rule: &u32| !(node && self.spares_nodes(*rule, &known.selectors));
+        let by_block: Vec<u32> = named_by_block.iter().copied().filter(meant).collect();
         let whole = |rule: &u32| with_rule(self.keys_for(*rule, &peer.named_ports), *rule);
         let mut items: Items = by_node.iter().flat_map(whole).collect();
         if !self.judge.layered {
@@ -89,7 +91,8 @@ impl Program {
             return if items.is_empty() { Entries::new() } else { self.plain(items, false) };
         }
         items.extend(by_block.iter().flat_map(whole));
-        if items.is_empty() {
+        // What the block's own half says may be what a node does not get.
+        if items.is_empty() && named_by_block.is_empty() {
             return Entries::new();
         }
         items.extend(self.items_for(peer));
@@ -98,6 +101,13 @@ impl Program {
             let other = longest(&by_identity, key).or_else(|| longest(&by_block, key));
             other.or_else(|| self.floor_at(key, key.bits))
         })
+    }
+
+    /// Whether a rule names none of these blocks but such as do not mean nodes.
+    fn spares_nodes(&self, rule: u32, matching: &[SelectorId]) -> bool {
+        let rule = &self.judge.rules[rule as usize].rule;
+        let named = rule.blocks.iter().filter(|selector| matching.binary_search(selector).is_ok());
+        named.into_iter().all(|selector| rule.pod_blocks.contains(selector))
     }
 
     /// The blocks that rules name.

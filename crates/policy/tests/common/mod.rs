@@ -98,7 +98,7 @@ fn peer() -> impl Strategy<Value = Peer> {
 }
 
 fn owner() -> impl Strategy<Value = Owner> {
-    prop_oneof![2 => Just(Owner::Outside), 1 => Just(Owner::OutsideOrNode), 3 => Just(Owner::Anyone)]
+    prop_oneof![2 => Just(Owner::Outside), 1 => Just(Owner::OutsideOrNode), 1 => Just(Owner::OutsideOrPod), 3 => Just(Owner::Anyone)]
 }
 
 fn port_rule() -> impl Strategy<Value = PortRule> {
@@ -140,7 +140,19 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     );
     (whom, what, proptest::bool::weighted(0.7), proptest::bool::weighted(0.1)).prop_map(
         |((subject, direction, peers, ports), (verdict, tier, priority, redirect), default_deny, audit)| {
-            Rule { subject, direction, peers, ports, verdict, tier, priority, default_deny, redirect, audit }
+            Rule {
+                subject,
+                direction,
+                peers,
+                ports,
+                verdict,
+                tier,
+                priority,
+                default_deny,
+                redirect,
+                audit,
+                log: None,
+            }
         },
     )
 }

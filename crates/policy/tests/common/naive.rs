@@ -149,10 +149,12 @@ fn peer_fits(options: &Options, peer: &Peer, end: &End) -> bool {
             Entity::Health => has(&["reserved:health"]),
             Entity::Unmanaged => has(&["reserved:unmanaged"]),
         },
+        Peer::Listed(_) => false,
         Peer::Cidr { prefix, except, owner } => {
             let named = match owner {
                 Owner::Outside => false,
                 Owner::OutsideOrNode => has(&["reserved:host", "reserved:remote-node"]),
+                Owner::OutsideOrPod => !has(&["reserved:host", "reserved:remote-node"]),
                 Owner::Anyone => true,
             };
             let mut nets = addresses(options, labels);

@@ -3,7 +3,7 @@
 use super::{Applicable, Finding, Say};
 use crate::inventory::Inventory;
 use crate::place::Place;
-use policy::{Direction, Entity, Peer, PortRule, Protocol, Rule, Subject, Verdict};
+use policy::{Direction, Entity, Owner, Peer, PortRule, Protocol, Rule, Subject, Verdict};
 use types::{Selector, Source};
 
 /// A rule and where it is from.
@@ -98,7 +98,8 @@ fn selects(wide: &Selector, narrow: &Selector) -> bool {
 
 fn peer_covers(wide: &Peer, narrow: &Peer) -> bool {
     match (wide, narrow) {
-        (Peer::All | Peer::Entity(Entity::All), _) | (Peer::Entity(Entity::World), Peer::Cidr { .. }) => true,
+        (Peer::All | Peer::Entity(Entity::All), _)
+        | (Peer::Entity(Entity::World), Peer::Cidr { owner: Owner::Outside, .. }) => true,
         // A selector means hosts and prefixes only where it asks for them.
         (Peer::Endpoints(wide), Peer::Endpoints(narrow)) => {
             let asks = |selector: &Selector, source| selector.requires_source(&source);
@@ -106,7 +107,7 @@ fn peer_covers(wide: &Peer, narrow: &Peer) -> bool {
             alike(Source::Reserved) && alike(Source::Cidr) && selects(wide, narrow)
         }
         (Peer::Cidr { prefix: wide, except, owner }, Peer::Cidr { prefix: narrow, owner: inner, .. })
-            if except.is_empty() && owner >= inner =>
+            if except.is_empty() && (owner == inner || *owner == Owner::Anyone) =>
         {
             wide.contains(narrow)
         }
