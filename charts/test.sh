@@ -49,7 +49,7 @@ good dual-stack 'enable-ipv6: "true"' 'cluster-pool-ipv6-mask-size: "120"' 'oper
 good native-dual-stack 'ipv6-native-routing-cidr: fd00::/104' -- -f profiles/native.yaml -f profiles/dual-stack.yaml
 good cluster-policies 'enable-k8s-cluster-network-policy: "true"' 'resources: [clusternetworkpolicies]' 'name: clusternetworkpolicies.policy.networking.k8s.io' -- --set k8sClusterNetworkPolicy.enabled=true
 good cluster-policies-elsewhere 'resources: [clusternetworkpolicies]' '!CustomResourceDefinition' -- --set k8sClusterNetworkPolicy.enabled=true,k8sClusterNetworkPolicy.installCRD=false
-good cidr-match-mode 'policy-cidr-match-mode: nodes pods' 'enable-node-selector-labels: "true"' 'ciliumcidrgroups' -- --set 'policyCIDRMatchMode={nodes,pods}',nodeSelectorLabels=true
+good cidr-match-mode 'policy-cidr-match-mode: nodes pods' 'enable-node-selector-labels: "true"' '~ciliumcidrgroups' -- --set 'policyCIDRMatchMode={nodes,pods}',nodeSelectorLabels=true
 good cidr-match-mode-as-text 'policy-cidr-match-mode: nodes' -- --set policyCIDRMatchMode=nodes
 good no-cidr-match-mode '!policy-cidr-match-mode' 'enable-node-selector-labels: "false"' --
 bad cidr-match-mode 'policyCIDRMatchMode' -- --set 'policyCIDRMatchMode={world}'

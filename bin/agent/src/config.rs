@@ -183,6 +183,8 @@ pub(crate) struct Config {
     pub node_selectors: bool,
     /// The labels by which they may, as patterns; none: all.
     pub node_labels: Vec<String>,
+    /// Protocols that have no ports pass, as far as policy allows.
+    pub extended_protocols: bool,
     /// A pod's source address is checked.
     pub source_check: bool,
     /// The node has a policy of its own.
@@ -248,6 +250,7 @@ impl Config {
             cidr_match: cidr_match(options)?,
             node_selectors: flag(options, "enable-node-selector-labels")?,
             node_labels: list(options.get("node-labels")),
+            extended_protocols: flag(options, "enable-extended-ip-protocols")?,
             source_check: flag(options, "enable-source-ip-verification")?,
             host_firewall: flag(options, "enable-host-firewall")?,
             host_firewall_confirm: value::<api::GoDuration>(options, "host-firewall-confirm-timeout")?.0,

@@ -114,6 +114,7 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
         (config.source_check, features::SOURCE_CHECK),
         (config.host_firewall, features::HOST_FIREWALL),
         (config.deny_response, features::DENY_RESPONSE),
+        (config.extended_protocols, features::EXTENDED_PROTOCOLS),
     ];
     NodeConfig {
         node_v4: of(&own.node.underlay, true),

@@ -1,7 +1,7 @@
 //! From frame to tuple: one reader for IPv4 and IPv6.
 
 use abi::maps::{FragmentKey, FragmentPorts};
-use abi::{Addr, DropReason, FlowKey};
+use abi::{Addr, DropReason, FlowKey, config};
 
 use crate::env::Env;
 use crate::parts::Part;
@@ -389,6 +389,12 @@ fn transport<E: Env>(env: &mut E, out: &mut Packet, outermost: bool) -> Result<(
         protocol::UDP | protocol::SCTP => ports(env, out),
         protocol::ICMP => icmp(env, out, 8, 0, |kind| matches!(kind, 3 | 11 | 12)),
         protocol::ICMPV6 => icmp(env, out, 128, 129, |kind| kind <= 4 && kind != 0),
+        // One flow for all of such a protocol between two ends.
+        _ if outermost && env.config().features & config::EXTENDED_PROTOCOLS != 0 => {
+            out.source_port = 0;
+            out.destination_port = 0;
+            Ok(())
+        }
         _ => Err(DropReason::CtUnknownProtocol),
     }
 }

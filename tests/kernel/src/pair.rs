@@ -66,7 +66,7 @@ fn node_config(tunnel: bool, extras: u32) -> NodeConfig {
         | config::DSR
         | extras;
     if tunnel {
-        features |= config::TUNNEL;
+        features |= config::TUNNEL | config::EXTENDED_PROTOCOLS;
     }
     NodeConfig {
         node_v4: addr("172.31.0.11"),

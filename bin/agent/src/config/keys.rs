@@ -72,6 +72,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("disable-endpoint-crd", "false", "write no CiliumEndpoint objects"),
     key("enable-bpf-masquerade", "true", "accepted; masquerading is always done in BPF"),
+    key(
+        "enable-extended-ip-protocols",
+        "false",
+        "let protocols without ports (VRRP, IGMP, ...) pass, as far as policy allows; false: they are dropped",
+    ),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
     key("enable-host-firewall", "false", "enforce the policies that select nodes on the node itself"),
     key("enable-hubble", "true", "serve flows"),

@@ -107,7 +107,9 @@ impl State {
     }
 
     pub(super) fn change_identities(&mut self, change: Change<ClusterIdentity>) {
-        let touched = self.identities.change(change);
+        let mut touched = self.identities.change(change);
+        // No object says what the other numbers mean.
+        touched.retain(|number| (CLUSTER_MIN..=CLUSTER_MAX).contains(number));
         let mut changes = BTreeMap::new();
         for number in &touched {
             let number = *number;
@@ -348,12 +350,11 @@ fn closing(rules: &[Rule]) -> Vec<Rule> {
 
 /// Whether a pod can have this identity. No other node can tell that one is the host, a node, or the world.
 fn may_be_a_pods(identity: Identity) -> bool {
-    let of_cluster = CLUSTER_MIN..=CLUSTER_MAX;
-    of_cluster.contains(&identity) || [UNMANAGED, HEALTH, INIT, INGRESS].contains(&identity)
+    (CLUSTER_MIN..=CLUSTER_MAX).contains(&identity) || [UNMANAGED, HEALTH, INIT, INGRESS].contains(&identity)
 }
 
-/// The labels that an identity object gives its number; `None` if pods cannot have that number, or such labels: an object
-/// that passes for the host or for a prefix is as good as none.
+/// The labels that an identity object gives its number; `None` if pods cannot have such labels: an object that passes for
+/// the host or for a prefix is as good as none.
 fn labels_of_pods(object: &ClusterIdentity) -> Option<Labels> {
     let labels = object.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let labels = Labels::from_security_labels(labels).ok()?;
@@ -364,8 +365,7 @@ fn labels_of_pods(object: &ClusterIdentity) -> Option<Labels> {
         LabelSource::Fqdn,
         LabelSource::Node,
     ];
-    let fits = (CLUSTER_MIN..=CLUSTER_MAX).contains(&object.number);
-    (fits && !foreign.iter().any(|source| labels.has_source(source))).then_some(labels)
+    (!foreign.iter().any(|source| labels.has_source(source))).then_some(labels)
 }
 
 /// What holds until a policy that was refused is put right.

@@ -160,6 +160,7 @@ impl Cluster {
         node.config = NodeConfig {
             native_mtu: 9000,
             host_ifindex: HOST,
+            features: abi::config::EXTENDED_PROTOCOLS,
             world_v4: abi::identity::WORLD,
             world_v6: abi::identity::WORLD,
             ..NodeConfig::default()

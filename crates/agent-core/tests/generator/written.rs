@@ -356,7 +356,7 @@ impl World {
         let others: Vec<IpAddr> = others.into_iter().filter(|other| *other != own).collect();
         let other = random.pick(&others);
         let (from, to) = if random.one_in(2) { (own, other) } else { (other, own) };
-        let protocol = random.pick(&[6, 6, 6, 17, 17, 132, 1]);
+        let protocol = random.pick(&[6, 6, 6, 6, 17, 17, 17, 132, 1, 1, 2, 112]);
         let port = if protocol == 1 { random.pick(&[8, 13]) } else { random.pick(PORTS) };
         Packet { from, to, protocol, port }
     }

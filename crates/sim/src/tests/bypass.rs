@@ -1,7 +1,7 @@
 //! Ways around policy that were found once, and stay closed.
 
 use abi::tables::{EGRESS, INGRESS};
-use abi::{DropReason, identity, mark};
+use abi::{DropReason, config, identity, mark};
 use datapath::Action;
 use datapath::packet::{protocol, tcp};
 
@@ -77,6 +77,23 @@ fn an_allowed_ping_does_not_carry_other_icmp_types() {
             let other = spec("10.244.1.10", "10.244.1.11", protocol::ICMP, 0, 0, kind);
             assert_eq!(from_pod(&mut node, A, &other).verdict, Err(DropReason::PolicyDenied), "type {kind}");
         }
+    }
+}
+
+#[test]
+fn protocols_without_ports_pass_where_they_are_wanted_and_policy_says_so() {
+    for (from, to) in [("10.244.1.10", "10.244.1.11"), ("fd00:10:244:1::10", "fd00:10:244:1::11")] {
+        let vrrp = spec(from, to, 112, 0, 0, 0);
+        let mut node = node(false);
+        assert_eq!(from_pod(&mut node, A, &vrrp).verdict, Err(DropReason::CtUnknownProtocol));
+        node.config.features |= config::EXTENDED_PROTOCOLS;
+        deny(&mut node, B, 2);
+        // Rules with ports, and those for others of these protocols, are not about it.
+        allow(&mut node, 2, ID_A, INGRESS, protocol::UDP, 0);
+        allow(&mut node, 2, ID_A, INGRESS, 2, 0);
+        assert_eq!(from_pod(&mut node, A, &vrrp).verdict, Err(DropReason::PolicyDenied));
+        allow(&mut node, 2, ID_A, INGRESS, 112, 0);
+        assert_eq!(went(&from_pod(&mut node, A, &vrrp)), Action::Pod);
     }
 }
 
