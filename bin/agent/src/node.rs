@@ -77,6 +77,11 @@ async fn announce(
     underlay: &[IpAddr],
     routers: &[IpAddr],
 ) {
+    let object = own_object(config, kube, underlay, routers);
+    patient("this node's CiliumNode object", async || clients.apply(MANAGER, &object).await).await;
+}
+
+fn own_object(config: &Config, kube: &KubeNode, underlay: &[IpAddr], routers: &[IpAddr]) -> CiliumNode {
     let address = |kind: &str, ip: &IpAddr| NodeAddress { kind: kind.to_owned(), ip: ip.to_string() };
     let internal = underlay.iter().map(|ip| address(NodeAddress::INTERNAL_IP, ip));
     let router = routers.iter().map(|ip| address(NodeAddress::CILIUM_INTERNAL_IP, ip));
@@ -95,7 +100,7 @@ async fn announce(
         uid: kube.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
     }]);
-    patient("this node's CiliumNode object", async || clients.apply(MANAGER, &object).await).await;
+    object
 }
 
 /// Keeps the labels of the CiliumNode, by which policies select nodes, those of the Node, while the agent runs.
@@ -119,10 +124,18 @@ pub(crate) fn follow_labels(
             });
             let Some(kube) = last else { continue };
             let labels = kube.metadata.labels.clone().unwrap_or_default();
-            if labels != known {
-                announce(&clients, &config, &kube, &node.underlay, &node.routers).await;
-                known = labels;
+            if labels == known {
+                continue;
             }
+            let object = own_object(&config, &kube, &node.underlay, &node.routers);
+            while let Err(error) = clients.apply(MANAGER, &object).await {
+                tracing::warn!(
+                    error = error.describe(),
+                    "the CiliumNode has not the node's labels yet; trying again"
+                );
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            known = labels;
         }
     };
     [Box::pin(watching), Box::pin(following)]
