@@ -78,8 +78,6 @@ pub const SOCKET_LB: u32 = 128;
 pub const SOCKET_LB_HOST_ONLY: u32 = 256;
 /// A NodePort cannot be bound on the node.
 pub const BIND_PROTECTION: u32 = 512;
-/// Packets of protocols that have no ports, other than ICMP, are not dropped as unknown.
-pub const EXTENDED_PROTOCOLS: u32 = 4096;
 /// Other nodes may say in a packet under which address it is to be answered (DSR).
 pub const DSR: u32 = 1024;
 /// kube-proxy serves this node, or did before: TCP connections from outside that are under way and unknown here are the
@@ -89,3 +87,5 @@ pub const TAKEOVER: u32 = 2048;
 pub const HOST_FIREWALL: u32 = 4096;
 /// Who is denied is told so by ICMP.
 pub const DENY_RESPONSE: u32 = 8192;
+/// Packets of protocols that have no ports, other than ICMP, are not dropped as unknown.
+pub const EXTENDED_PROTOCOLS: u32 = 16384;
