@@ -218,7 +218,13 @@ pub fn file_policy(file: &str, object: Result<Value, String>) -> PolicyObject {
     };
     match read {
         Ok(policy) => PolicyObject { origin, ..policy },
-        Err(error) => PolicyObject { origin, rules: Vec::new(), refused: Some(error), text: String::new(), generation: 0 },
+        Err(error) => PolicyObject {
+            origin,
+            rules: Vec::new(),
+            refused: Some(error),
+            text: String::new(),
+            generation: 0,
+        },
     }
 }
 

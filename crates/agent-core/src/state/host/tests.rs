@@ -30,7 +30,7 @@ fn labels(colour: &str) -> BTreeMap<String, String> {
 /// Nothing but these policies.
 fn list(state: &mut State, policies: &[PolicyObject]) {
     let of = |kind: PolicyKind| if kind == PolicyKind::Ccnp { policies.to_vec() } else { Vec::new() };
-    for kind in [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster] {
+    for kind in [PolicyKind::Cnp, PolicyKind::Ccnp, PolicyKind::Knp, PolicyKind::Cluster, PolicyKind::File] {
         state.apply(Input::Policies(kind, Change::Reset(of(kind))), 0);
     }
     for input in [
@@ -40,6 +40,9 @@ fn list(state: &mut State, policies: &[PolicyObject]) {
         Input::Endpoints(Change::Reset(Vec::new())),
         Input::Identities(Change::Reset(Vec::new())),
         Input::ApiServers(Vec::new()),
+        Input::CidrGroups(Change::Reset(Vec::new())),
+        Input::Services(Change::Reset(Vec::new())),
+        Input::AddressLists(Change::Reset(Vec::new())),
     ] {
         state.apply(input, 0);
     }
