@@ -436,14 +436,6 @@ fn enforcement(options: &Options) -> Result<Enforcement> {
     }
 }
 
-fn deny_response(options: &Options) -> Result<bool> {
-    match options.get("policy-deny-response") {
-        "none" => Ok(false),
-        "icmp" => Ok(true),
-        other => bail!("--policy-deny-response={other} is unknown: use none or icmp"),
-    }
-}
-
 fn cidr_match(options: &Options) -> Result<CidrMatch> {
     let mut meant = CidrMatch::default();
     for name in list(options.get("policy-cidr-match-mode")) {
@@ -454,6 +446,14 @@ fn cidr_match(options: &Options) -> Result<CidrMatch> {
         }
     }
     Ok(meant)
+}
+
+fn deny_response(options: &Options) -> Result<bool> {
+    match options.get("policy-deny-response") {
+        "none" => Ok(false),
+        "icmp" => Ok(true),
+        other => bail!("--policy-deny-response={other} is unknown: use none or icmp"),
+    }
 }
 
 fn aggregation_is_off(options: &Options) -> Result<bool> {

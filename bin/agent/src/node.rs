@@ -39,7 +39,7 @@ pub(crate) struct Own {
 /// The pod CIDRs cannot be used.
 pub(crate) async fn discover(clients: &Clients, config: &Config, present: &[IpAddr]) -> Result<Own> {
     let kube: KubeNode =
-        patient("this node's Node object", async || clients.get(&Key::new("", &config.node_name)).await)
+        patient("this node's Node object", || async { clients.get(&Key::new("", &config.node_name)).await })
             .await;
     let underlay = underlay(&kube, config);
     if underlay.is_empty() {
@@ -77,11 +77,6 @@ async fn announce(
     underlay: &[IpAddr],
     routers: &[IpAddr],
 ) {
-    let object = own_object(config, kube, underlay, routers);
-    patient("this node's CiliumNode object", async || clients.apply(MANAGER, &object).await).await;
-}
-
-fn own_object(config: &Config, kube: &KubeNode, underlay: &[IpAddr], routers: &[IpAddr]) -> CiliumNode {
     let address = |kind: &str, ip: &IpAddr| NodeAddress { kind: kind.to_owned(), ip: ip.to_string() };
     let internal = underlay.iter().map(|ip| address(NodeAddress::INTERNAL_IP, ip));
     let router = routers.iter().map(|ip| address(NodeAddress::CILIUM_INTERNAL_IP, ip));
@@ -100,7 +95,7 @@ fn own_object(config: &Config, kube: &KubeNode, underlay: &[IpAddr], routers: &[
         uid: kube.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
     }]);
-    object
+    patient("this node's CiliumNode object", || clients.apply(MANAGER, &object)).await;
 }
 
 /// Keeps the labels of the CiliumNode, by which policies select nodes, those of the Node, while the agent runs.
@@ -124,18 +119,10 @@ pub(crate) fn follow_labels(
             });
             let Some(kube) = last else { continue };
             let labels = kube.metadata.labels.clone().unwrap_or_default();
-            if labels == known {
-                continue;
+            if labels != known {
+                announce(&clients, &config, &kube, &node.underlay, &node.routers).await;
+                known = labels;
             }
-            let object = own_object(&config, &kube, &node.underlay, &node.routers);
-            while let Err(error) = clients.apply(MANAGER, &object).await {
-                tracing::warn!(
-                    error = error.describe(),
-                    "the CiliumNode has not the node's labels yet; trying again"
-                );
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            known = labels;
         }
     };
     [Box::pin(watching), Box::pin(following)]
@@ -156,8 +143,7 @@ async fn pod_cidrs(clients: &Clients, config: &Config, kube: &KubeNode) -> Resul
         let (raw, error) = match config.ipam {
             IpamMode::Kubernetes => (node_cidrs(&kube), String::new()),
             IpamMode::ClusterPool => {
-                let own: CiliumNode =
-                    patient("this node's CiliumNode object", async || clients.get(&key).await).await;
+                let own: CiliumNode = patient("this node's CiliumNode object", || clients.get(&key)).await;
                 (own.spec.ipam.pod_cidrs, own.status.ipam.operator_status.error)
             }
         };
@@ -182,13 +168,16 @@ async fn pod_cidrs(clients: &Clients, config: &Config, kube: &KubeNode) -> Resul
         }
         tokio::time::sleep(Duration::from_millis(if told { 300 } else { 50 })).await;
         if config.ipam == IpamMode::Kubernetes {
-            kube = patient("this node's Node object", async || clients.get(&key).await).await;
+            kube = patient("this node's Node object", || clients.get(&key)).await;
         }
     }
 }
 
 /// Asks until it works: an API server that is away only makes the start slower.
-pub(crate) async fn patient<T>(what: &str, ask: impl AsyncFn() -> Result<T, ApiError>) -> T {
+pub(crate) async fn patient<T, F>(what: &str, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
     let mut wait = Duration::from_millis(100);
     loop {
         match ask().await {

@@ -112,9 +112,9 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
         (config.masquerade_v6, features::MASQUERADE_V6),
         (config.audit, features::POLICY_AUDIT),
         (config.source_check, features::SOURCE_CHECK),
+        (config.extended_protocols, features::EXTENDED_PROTOCOLS),
         (config.host_firewall, features::HOST_FIREWALL),
         (config.deny_response, features::DENY_RESPONSE),
-        (config.extended_protocols, features::EXTENDED_PROTOCOLS),
     ];
     NodeConfig {
         node_v4: of(&own.node.underlay, true),
@@ -167,11 +167,11 @@ pub(crate) fn state(config: &Config, own: Own, journal: Journal, object: &Object
             Enforcement::Never => EnforcementMode::Never,
         },
         audit: config.audit,
-        host_firewall: if config.host_firewall { object.config().host_ifindex } else { 0 },
         cidr_match: config.cidr_match,
         node_selectors: config.node_selectors,
         node_labels: LabelFilter::bare(config.node_labels.iter().map(String::as_str))
             .context("the option node-labels cannot be used")?,
+        host_firewall: if config.host_firewall { object.config().host_ifindex } else { 0 },
     };
     let mut state = State::new(settings, LabelFilter::new([])?, own.ipam);
     state.restore_host(journal, own.labels);

@@ -175,12 +175,6 @@ pub fn network_policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) 
     Some(object(policy, &policy.spec, policy.metadata.generation.unwrap_or_default()))
 }
 
-/// The rules of a cluster-wide Cilium policy whose specification was kept as text (see [`PolicyObject::text`]).
-pub fn kept_rules(text: &str) -> Option<Vec<policy::Rule>> {
-    let specs = Some(serde_json::from_str(text).ok()?);
-    kube_api::CiliumClusterwideNetworkPolicy { specs, ..Default::default() }.to_rules().ok()
-}
-
 /// A policy from a file of the node; `object` is what is written there, or why that cannot be read. A
 /// CiliumNetworkPolicy without a namespace is about all of them, as with Cilium.
 pub fn file_policy(file: &str, object: Result<Value, String>) -> PolicyObject {
@@ -201,12 +195,12 @@ pub fn file_policy(file: &str, object: Result<Value, String>) -> PolicyObject {
             object["kind"] = CiliumClusterwideNetworkPolicy::KIND.into();
             serde_json::from_value(object).map_err(bad).map(|policy| {
                 let policy: CiliumClusterwideNetworkPolicy = policy;
-                self::object(&policy, &specs(&policy), 0)
+                self::object(&policy, &specs(&policy), policy.generation())
             })
         } else {
             serde_json::from_value(object).map_err(bad).map(|policy| {
                 let policy: CiliumNetworkPolicy = policy;
-                self::object(&policy, &specs(&policy), 0)
+                self::object(&policy, &specs(&policy), policy.generation())
             })
         }
     });
@@ -222,14 +216,20 @@ pub fn file_policy(file: &str, object: Result<Value, String>) -> PolicyObject {
             origin,
             rules: Vec::new(),
             refused: Some(error),
-            text: String::new(),
             generation: 0,
+            text: String::new(),
         },
     }
 }
 
 fn specs<P: CiliumPolicy>(policy: &P) -> Vec<&kube_api::rule::Rule> {
     policy.rules().into_iter().map(|(_, rule)| rule).collect()
+}
+
+/// The rules of a cluster-wide Cilium policy whose specification was kept as text (see [`PolicyObject::text`]).
+pub fn kept_rules(text: &str) -> Option<Vec<policy::Rule>> {
+    let specs = Some(serde_json::from_str(text).ok()?);
+    kube_api::CiliumClusterwideNetworkPolicy { specs, ..Default::default() }.to_rules().ok()
 }
 
 fn object(policy: &impl ToRules, spec: &impl Serialize, generation: i64) -> PolicyObject {

@@ -24,14 +24,14 @@ pub struct Settings {
     pub enforcement: EnforcementMode,
     /// Policy drops are reported but pass.
     pub audit: bool,
-    /// Interface index of `cilium_host` if the node has a policy of its own (host firewall), else 0.
-    pub host_firewall: u32,
     /// Whose addresses blocks of policies mean beside those outside.
     pub cidr_match: CidrMatch,
     /// Policies may select nodes by labels.
     pub node_selectors: bool,
     /// The labels of nodes by which they may.
     pub node_labels: LabelFilter,
+    /// Interface index of `cilium_host` if the node has a policy of its own (host firewall), else 0.
+    pub host_firewall: u32,
 }
 
 impl Settings {

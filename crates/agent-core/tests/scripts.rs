@@ -155,13 +155,13 @@ impl World {
                 _ => EnforcementMode::Default,
             },
             audit: false,
-            host_firewall: 0,
             cidr_match: CidrMatch {
                 nodes: options.cidr_match_mode.iter().any(|mode| mode == "nodes"),
                 pods: options.cidr_match_mode.iter().any(|mode| mode == "pods"),
             },
             node_selectors: options.node_selectors,
             node_labels: LabelFilter::default(),
+            host_firewall: 0,
         };
         let filter = LabelFilter::new([]).expect("default filter");
         Self {

@@ -24,6 +24,7 @@ pub struct Cached<'a, L: ?Sized> {
     names: Memory<IpAddr, Option<Arc<[String]>>>,
     services: Memory<(IpAddr, u16), Option<Arc<Service>>>,
     policies: Memory<u32, Option<Policies>>,
+    policy_logs: Memory<u32, Arc<[String]>>,
     interfaces: Memory<u32, Option<Arc<str>>>,
 }
 
@@ -45,6 +46,7 @@ impl<'a, L: Lookups + ?Sized> Cached<'a, L> {
             names: Memory::default(),
             services: Memory::default(),
             policies: Memory::default(),
+            policy_logs: Memory::default(),
             interfaces: Memory::default(),
         }
     }
@@ -84,6 +86,9 @@ impl<L: Lookups + ?Sized> Lookups for Cached<'_, L> {
     }
     fn policies(&self, cookie: u32) -> Option<Policies> {
         once(&self.policies, cookie, || self.lookups.policies(cookie))
+    }
+    fn policy_log(&self, cookie: u32) -> Arc<[String]> {
+        once(&self.policy_logs, cookie, || self.lookups.policy_log(cookie))
     }
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         once(&self.interfaces, index, || self.lookups.interface(index))

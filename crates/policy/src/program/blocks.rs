@@ -90,6 +90,7 @@ impl Program {
             }));
             return if items.is_empty() { Entries::new() } else { self.plain(items, false) };
         }
+        let spared = by_block.len() != named_by_block.len();
         items.extend(by_block.iter().flat_map(whole));
         // What the block's own half says may be what a node does not get.
         if items.is_empty() && named_by_block.is_empty() {
@@ -98,8 +99,12 @@ impl Program {
         items.extend(self.items_for(peer));
         let (by_identity, by_block) = (self.for_identity(id, cache), self.for_block(block, cache));
         self.layered(items, self.is_own_host(id), |key| {
-            let other = longest(&by_identity, key).or_else(|| longest(&by_block, key));
-            other.or_else(|| self.floor_at(key, key.bits))
+            let other = longest(&by_identity, key);
+            // What the block's half says of others is no reason here, even where it comes to the same.
+            if spared {
+                return other;
+            }
+            other.or_else(|| longest(&by_block, key)).or_else(|| self.floor_at(key, key.bits))
         })
     }
 

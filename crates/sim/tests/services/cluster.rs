@@ -295,7 +295,7 @@ impl Cluster {
         let verdict = verdict.map_err(Fate::Dropped)?;
         let gateway = || IpAddr::from(verdict.gateway);
         match verdict.action {
-            Action::Pass | Action::Stack => Ok(At::Stack { node, mark }),
+            Action::Pass | Action::Stack | Action::Own => Ok(At::Stack { node, mark }),
             Action::Pod => Err(self.reaches_pod(node, verdict.ifindex, frame)),
             Action::Neighbour => Ok(At::Device { node, mark, gateway: gateway() }),
             Action::Tunnel => Ok(At::Tunnel { from: node, to: gateway(), identity: verdict.identity }),

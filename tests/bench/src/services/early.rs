@@ -55,7 +55,7 @@ pub(super) fn measure(figures: &mut Figures, effort: Effort) -> Result<()> {
         let place = Place::enter()?.context("measuring programs needs root")?;
         // A device of the kind hands frames over where its other end polls for them.
         run("ethtool", &["-K", "p-eth0", "gro", "on"])?;
-        let pair = Pair::new(place, false)?;
+        let pair = Pair::new(place, false, 0)?;
         node_port(&pair)?;
         let packet = packet((CLIENT, CLIENT_PORT), (NODE, PORT));
         let sent_on = |packet: &[u8]| -> Result<Vec<u8>> {
