@@ -7,7 +7,7 @@ LAB := target/debug/lab
 LAB_ARGS ?= --nodes 2 --ipv6
 BENCH ?= pod-path
 
-.PHONY: help demo test e2e conformance bench lab-up lab-down check tools binaries
+.PHONY: help demo test ui ui-test e2e conformance bench lab-up lab-down check tools binaries
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -17,6 +17,12 @@ demo: tools binaries ## A cluster, our chart, pods on two nodes, policies and fl
 
 test: tools binaries ## All test layers, with counts
 	@tools/test.sh
+
+ui: ## The page of hubble-ui: installs node and npm if need be, makes target/ui
+	@tools/ui.sh
+
+ui-test: ui ## The page in Chromium, against made-up flows: screenshots in target/ui-test/screens
+	@tools/test.sh ui
 
 e2e: tools binaries ## Kubernetes' own tests: FOCUS='\[sig-network\].*intra-pod' SKIP=..., both regular expressions
 	@tools/test-e2e.sh '$(FOCUS)' '$(SKIP)'

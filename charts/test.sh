@@ -144,6 +144,14 @@ good relay-tls 'tls-relay-server-cert-file: /var/lib/hubble-relay/tls/server.crt
 good relay-plain 'disable-client-tls: true' 'peer-service: "hubble-peer.kube-system.svc.cluster.local.:80"' '!/var/lib/hubble-relay/tls' -- \
   --set hubble.relay.enabled=true,hubble.tls.enabled=false
 good relay-node-port 'nodePort: 31234' 'type: "NodePort"' -- --set hubble.relay.enabled=true,hubble.relay.service.type=NodePort
+good ui 'name: hubble-ui' 'image: "axoneme/hubble-ui:0.1.0"' 'value: "hubble-relay.kube-system.svc.cluster.local:80"' 'resourceNames: [cilium-config]' \
+  'resources: [namespaces, pods]' 'runAsUser: 1001' '!TLS_TO_RELAY' '!hubble-ui-client-certs' '!kind: Ingress' -- \
+  --set hubble.relay.enabled=true,hubble.ui.enabled=true,hubble.ui.frontend.server.ipv6.enabled=false
+good ui-tls 'name: hubble-ui-client-certs' 'value: "hubble-relay.kube-system.svc.cluster.local:443"' 'path: hubble-relay-ca.crt' -- \
+  --set hubble.relay.enabled=true,hubble.ui.enabled=true,hubble.relay.tls.server.enabled=true,hubble.relay.tls.server.mtls=true
+good ui-outside 'kind: Ingress' 'host: "flows.example.org"' 'path: "/hubble"' 'value: "/hubble"' 'nodePort: 31235' -- \
+  --set hubble.relay.enabled=true,hubble.ui.enabled=true,hubble.ui.baseUrl=/hubble,hubble.ui.service.type=NodePort,hubble.ui.ingress.enabled=true,'hubble.ui.ingress.hosts={flows.example.org}'
+good ui-off '!hubble-ui' -- --set hubble.relay.enabled=true
 good rollout '~cilium.io/cilium-configmap-checksum: "' -- --set rollOutCiliumPods=true,operator.rollOutPods=true
 good other-namespace 'namespace: net' -- --set namespaceOverride=net
 KUBE=1.28.0 good old-kubernetes 'container.apparmor.security.beta.kubernetes.io/cilium-agent: unconfined' '!appArmorProfile' --
@@ -193,7 +201,12 @@ bad legacy-routing 'bpf.hostLegacyRouting=true is not in this version' -- --set 
 bad socket-lb-alone 'socketLB.enabled=true cannot be used with kubeProxyReplacement=false: kube-proxy serves the services.' -- --set socketLB.enabled=true
 bad wireguard 'encryption is not in this version' -- --set encryption.enabled=true,encryption.type=wireguard
 bad old-tunnel 'tunnel is not in this version: Cilium replaced it in 1.15 by routingMode' -- --set tunnel=vxlan
-bad ui 'hubble.ui is not in this version' -- --set hubble.ui.enabled=true
+bad ui-alone 'hubble.ui.enabled=true needs hubble.enabled=true and hubble.relay.enabled=true' -- --set hubble.ui.enabled=true
+bad ui-no-certs 'needs hubble.ui.tls.client.existingSecret' -- \
+  --set hubble.ui.enabled=true,hubble.relay.enabled=true,hubble.tls.enabled=false,hubble.relay.tls.server.enabled=true,hubble.relay.tls.server.existingSecret=x
+bad ui-no-host 'hubble.ui.ingress.enabled=true needs hubble.ui.ingress.hosts' -- --set hubble.ui.enabled=true,hubble.relay.enabled=true,hubble.ui.ingress.enabled=true
+bad ui-standalone 'standalone' -- --set hubble.ui.enabled=true,hubble.relay.enabled=true,hubble.ui.standalone.enabled=true
+bad ui-base 'baseUrl' -- --set 'hubble.ui.baseUrl=hubble'
 bad relay-alone 'hubble.relay.enabled=true needs hubble.enabled=true and a hubble.listenAddress' -- --set hubble.relay.enabled=true,hubble.listenAddress=
 bad hubble-cron 'hubble.tls.auto.method=cronJob is not in this version' -- --set hubble.tls.auto.method=cronJob
 bad hubble-issuer 'needs hubble.tls.auto.certManagerIssuerRef' -- --set hubble.tls.auto.method=certmanager

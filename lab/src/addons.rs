@@ -46,7 +46,7 @@ fn write_defaults(lab: &Lab, spec: &Spec) -> Result<std::path::PathBuf> {
         "k8sServicePort": 6443,
         "image": image(AXONEME),
         "operator": operator_image,
-        "hubble": {"relay": {"image": image(AXONEME)}},
+        "hubble": {"relay": {"image": image(AXONEME)}, "ui": {"backend": {"image": image(AXONEME)}}},
         "ipv6": {"enabled": spec.ipv6},
     });
     let path = lab.dir.join("chart-defaults.yaml");

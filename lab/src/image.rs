@@ -99,6 +99,7 @@ fn axoneme(busybox: PathBuf, mut links: Vec<(String, String)>) -> Image {
         ("usr/bin/cilium-dbg", "cilium-dbg"),
         ("usr/bin/hubble", "hubble"),
         ("usr/bin/hubble-relay", "hubble-relay"),
+        ("usr/bin/hubble-ui", "hubble-ui"),
         ("opt/cni/bin/cilium-cni", "cilium-cni"),
     ];
     let (linked, real): (Vec<_>, Vec<_>) =

@@ -11,6 +11,7 @@ Every text names the value, the reason and the cure.
 {{- include "cilium.validate.pools" . -}}
 {{- include "cilium.validate.operator" . -}}
 {{- include "cilium.validate.hubble" . -}}
+{{- include "cilium.validate.ui" . -}}
 {{- end -}}
 
 {{- define "cilium.validate.hubble" -}}
@@ -40,17 +41,27 @@ Every text names the value, the reason and the cure.
 {{- end -}}
 {{- end -}}
 
+{{- define "cilium.validate.ui" -}}
+{{- $h := .Values.hubble -}}
+{{- if $h.ui.enabled -}}
+  {{- if not (and $h.enabled $h.relay.enabled) -}}
+    {{- fail "hubble.ui.enabled=true needs hubble.enabled=true and hubble.relay.enabled=true: the page shows the flows that the relay hands out." -}}
+  {{- end -}}
+  {{- if and $h.relay.tls.server.enabled (not (and (include "hubble.tls" .) $h.tls.auto.enabled)) (not $h.ui.tls.client.existingSecret) -}}
+    {{- fail "hubble.relay.tls.server.enabled=true needs hubble.ui.tls.client.existingSecret where the chart makes no certificates (hubble.tls.enabled, hubble.tls.auto.enabled)." -}}
+  {{- end -}}
+  {{- if and $h.ui.ingress.enabled (empty $h.ui.ingress.hosts) -}}
+    {{- fail "hubble.ui.ingress.enabled=true needs hubble.ui.ingress.hosts: without a name the page would be everybody's." -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Cilium's values for features that are not here. Switched off they are accepted, as that is how things are. */}}
 {{- define "cilium.validate.notYet" -}}
 {{- $features := .Files.Get "files/not-in-this-version.yaml" | fromYaml -}}
 {{- range $key, $text := $features -}}
   {{- if hasKey $.Values $key -}}
     {{- include "cilium.validate.off" (list $key (index $.Values $key) $text) -}}
-  {{- end -}}
-{{- end -}}
-{{- range $key := list "ui" -}}
-  {{- if hasKey $.Values.hubble $key -}}
-    {{- include "cilium.validate.off" (list (printf "hubble.%s" $key) (index $.Values.hubble $key) "Flows are served on hubble.socketPath and hubble.listenAddress without it.") -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

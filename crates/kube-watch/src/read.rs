@@ -1,5 +1,6 @@
 //! Reading whole lists as they are, for tools that look at a cluster once.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -63,6 +64,46 @@ impl Clients {
                 Some(token) => page = format!("{path}?limit={PAGE}&continue={}", escape(token)),
             }
         }
+    }
+}
+
+/// Everything that policy is made of; clusters may lack the last kinds.
+const POLICY_WORLD: [&str; 10] = [
+    "/api/v1/namespaces",
+    "/api/v1/pods",
+    "/api/v1/services",
+    "/api/v1/nodes",
+    "/apis/discovery.k8s.io/v1/endpointslices",
+    "/apis/cilium.io/v2/ciliumcidrgroups",
+    "/apis/networking.k8s.io/v1/networkpolicies",
+    "/apis/cilium.io/v2/ciliumnetworkpolicies",
+    "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies",
+    "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+];
+const CONFIG: &str = "/api/v1/namespaces/kube-system/configmaps/cilium-config";
+
+impl Clients {
+    /// Namespaces, pods and policies as they are, and the data of the ConfigMap `cilium-config` (empty if there is none).
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn policy_world(&self) -> Result<(Vec<Value>, BTreeMap<String, String>), ApiError> {
+        let mut objects = Vec::new();
+        for list in POLICY_WORLD {
+            match self.read_all(list).await {
+                Ok(found) => objects.extend(found),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let config = match self.read(CONFIG).await {
+            Ok(config) => config,
+            Err(error) if error.is_not_found() => Value::Null,
+            Err(error) => return Err(error),
+        };
+        let data = config.get("data").and_then(Value::as_object).into_iter().flatten();
+        let settings = data.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        Ok((objects, settings.collect()))
     }
 }
 

@@ -100,12 +100,12 @@ pub fn diff(before: &Inventory, after: &Inventory, mode: EnforcementMode, cluste
 }
 
 /// Who can be at the other end: an identity, and the block around the address (unknown where there is none).
-type Peer = (NumericIdentity, NumericIdentity);
+pub(crate) type Peer = (NumericIdentity, NumericIdentity);
 
 /// What people call them.
-type Peers = BTreeMap<Peer, BTreeSet<String>>;
+pub(crate) type Peers = BTreeMap<Peer, BTreeSet<String>>;
 
-fn peer_names(inventory: &Inventory, world: &World) -> Peers {
+pub(crate) fn peer_names(inventory: &Inventory, world: &World) -> Peers {
     let mut peers = Peers::new();
     let numbers: BTreeMap<types::Labels, NumericIdentity> =
         world.everyone().map(|(id, labels)| (labels, id)).collect();
@@ -131,6 +131,16 @@ fn peer_names(inventory: &Inventory, world: &World) -> Peers {
 
 fn changes_of([before, after]: &mut [Rulebook; 2], info: &SubjectInfo, peers: &Peers) -> Vec<Change> {
     let tables = [before.table(info), after.table(info)];
+    compare(&tables, after, info, peers)
+}
+
+/// What becomes another under the second table, which is one of `after`.
+pub(crate) fn compare(
+    tables: &[Arc<PolicyTable>; 2],
+    after: &Rulebook,
+    info: &SubjectInfo,
+    peers: &Peers,
+) -> Vec<Change> {
     if tables[0] == tables[1] {
         return Vec::new();
     }
@@ -139,7 +149,7 @@ fn changes_of([before, after]: &mut [Rulebook; 2], info: &SubjectInfo, peers: &P
     for direction in Direction::BOTH {
         for peer in peers.keys() {
             let mut by_change: BTreeMap<(Verdict, Verdict), Vec<Region>> = BTreeMap::new();
-            for region in regions(&tables, direction, *peer) {
+            for region in regions(tables, direction, *peer) {
                 by_change.entry((region.before, region.after)).or_default().push(region);
             }
             for ((was, will), regions) in by_change {

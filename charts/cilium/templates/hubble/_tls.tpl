@@ -32,6 +32,18 @@
 {{- include "cilium.labels" (list . (dict "k8s-app" "hubble-relay" "app.kubernetes.io/name" "hubble-relay")) -}}
 {{- end -}}
 
+{{- define "hubble.ui" -}}
+{{- if and (include "hubble.relay" .) .Values.hubble.ui.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{- define "hubble.uiClientSecret" -}}
+{{- default "hubble-ui-client-certs" .Values.hubble.ui.tls.client.existingSecret -}}
+{{- end -}}
+
+{{- define "hubble.uiLabels" -}}
+{{- include "cilium.labels" (list . (dict "k8s-app" "hubble-ui" "app.kubernetes.io/name" "hubble-ui")) -}}
+{{- end -}}
+
 {{/* A secret with a certificate; argument: dict with root, name, ca, cert. */}}
 {{- define "hubble.secret" -}}
 apiVersion: v1
