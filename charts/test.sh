@@ -145,7 +145,7 @@ good relay-plain 'disable-client-tls: true' 'peer-service: "hubble-peer.kube-sys
   --set hubble.relay.enabled=true,hubble.tls.enabled=false
 good relay-node-port 'nodePort: 31234' 'type: "NodePort"' -- --set hubble.relay.enabled=true,hubble.relay.service.type=NodePort
 good ui 'name: hubble-ui' 'image: "axoneme/hubble-ui:0.1.0"' 'value: "hubble-relay.kube-system.svc.cluster.local:80"' 'resourceNames: [cilium-config]' \
-  'resources: [namespaces, pods]' 'runAsUser: 1001' '!TLS_TO_RELAY' '!hubble-ui-client-certs' '!kind: Ingress' -- \
+  'resources: [namespaces, pods, services, nodes]' 'runAsUser: 1001' '!TLS_TO_RELAY' '!hubble-ui-client-certs' '!kind: Ingress' -- \
   --set hubble.relay.enabled=true,hubble.ui.enabled=true,hubble.ui.frontend.server.ipv6.enabled=false
 good ui-tls 'name: hubble-ui-client-certs' 'value: "hubble-relay.kube-system.svc.cluster.local:443"' 'path: hubble-relay-ca.crt' -- \
   --set hubble.relay.enabled=true,hubble.ui.enabled=true,hubble.relay.tls.server.enabled=true,hubble.relay.tls.server.mtls=true
