@@ -9,9 +9,9 @@ use crate::account::{self, Account};
 use crate::cluster::probe;
 use crate::report::Report;
 
-/// Longer than TCP waits before it tries again after a gap of the three seconds in which deleted links are put back (its tries are
-/// 0.2, 0.6, 1.4, 3.0 and 6.2 s after a loss): what counts is that nothing ends.
-const TIMEOUT: &str = "10000";
+/// Longer than TCP waits before it tries again after two gaps of the three seconds in which deleted links are put back (its tries
+/// are 0.2, 0.6, 1.4, 3.0, 6.2 and 12.6 s after a loss): what counts is that nothing ends.
+const TIMEOUT: &str = "15000";
 
 /// Running traffic on one node and across nodes, both families.
 pub(super) struct Load {

@@ -14,7 +14,7 @@ use crate::report::{Report, yes};
 /// How long a repair may take: pins are looked at every three seconds.
 const REPAIR: Duration = Duration::from_secs(10);
 /// Length of the traffic, seconds: all of it happens within.
-const LOAD: u64 = 16;
+const LOAD: u64 = 30;
 
 /// What is deleted, the command, and the command whose output shows that it is there.
 const DELETIONS: &[(&str, &str, &str)] = &[
@@ -36,7 +36,8 @@ const DELETIONS: &[(&str, &str, &str)] = &[
     (
         "cilium_host set down",
         "ip link set cilium_host down",
-        "ip -o link show cilium_host up | cut -d: -f2; ip route show proto 181 | sort",
+        "ip -o link show cilium_host up | cut -d: -f2; ip -o addr show dev cilium_host scope global | grep -o 'inet.*/[0-9]*' | sort; \
+         ip route show proto 181 | sort; ip -6 route show proto 181 | sort",
     ),
     (
         "links of eth0",

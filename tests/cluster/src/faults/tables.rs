@@ -20,7 +20,9 @@ const SERVICE: u16 = 30_095;
 /// A service whose only backend nobody is: its connections are never answered.
 const NOBODY: u16 = 30_096;
 /// How long the connections that are watched stay open, s.
-const LENGTH: &str = "40";
+const LENGTH: &str = "75";
+/// How long the crowd stays: the tables of a node that had nothing to do are looked at every half a minute or more.
+const CROWD: &str = "60";
 
 /// Runs the scenario in a cluster of its own.
 pub(crate) fn run(report: &mut Report) -> Result<()> {
@@ -44,10 +46,10 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         ("a pod, to another node", inside(&hold(&pod, "10", LENGTH))?),
     ];
     sleep(Duration::from_secs(2));
-    let crowd = [outside(&hold(&node, MANY, "26"))?, inside(&hold(&pod, MANY, "26"))?];
+    let crowd = [outside(&hold(&node, MANY, CROWD))?, inside(&hold(&pod, MANY, CROWD))?];
     sleep(Duration::from_secs(3));
     let scan = outside(&["flood", &nobody, "--seconds", "15", "--interval", "0", "--timeout", "1"])?;
-    let told = until(&cluster, "is 9[0-9]% full|is 100% full", Duration::from_secs(30))?;
+    let told = until(&cluster, "is 9[0-9]% full|is 100% full", Duration::from_secs(55))?;
     report.check("the node says so", "cilium-dbg status", "yes", yes(told));
     let scanned = Account::of(scan)?.attempts();
     report.check("scan", "attempts, at least a thousand", "yes", yes(scanned >= 1000));
