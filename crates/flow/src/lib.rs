@@ -1,7 +1,7 @@
 //! Flows: what the event ring of the kernel says, decoded, given names, filtered, kept and printed.
 //!
-//! [`decode`] turns a record into a [`RawFlow`], [`enrich`] turns that into a [`Flow`] with the help of [`Lookups`],
-//! [`Ring`] keeps the last ones, [`Filter`] chooses among them, [`format`] prints them. Pure: no IO, no clock, no
+//! [`decode`] turns a record into a [`RawFlow`], [`enrich()`] turns that into a [`Flow`] with the help of [`Lookups`],
+//! [`Ring`] keeps the last ones, [`Filter`] chooses among them, [`mod@format`] prints them. Pure: no IO, no clock, no
 //! random; the protobuf form lives in `hubble-pb`. Deliberately absent: aggregation (the kernel does it) and anything
 //! that could fail on the content of a packet.
 #![forbid(unsafe_code)]

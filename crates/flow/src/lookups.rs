@@ -18,7 +18,7 @@ pub struct Endpoint {
     pub pod: Option<Arc<Pod>>,
 }
 
-/// Questions that [`crate::enrich`] asks, all about one snapshot. Answers are cheap to hand out (shared), and "nobody
+/// Questions that [`crate::enrich()`] asks, all about one snapshot. Answers are cheap to hand out (shared), and "nobody
 /// knows" is always a fair one: the flow then just lacks a name.
 pub trait Lookups {
     /// Name of this node as flows carry it, `cluster/name`.

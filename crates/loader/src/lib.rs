@@ -3,7 +3,7 @@
 //! The only crate that imports aya. aya parses, relocates and loads the object and maps the event ring; all else goes through
 //! `sys`, because aya 0.14 has no batch operations, opens pinned maps unchecked and finds interfaces by name only.
 //!
-//! At start: [`preflight`], [`Object::load`], [`PolicyTables::adopt`], a reconciler over each table of [`Maps`] (each [`Table`] is a
+//! At start: [`preflight()`], [`Object::load`], [`PolicyTables::adopt`], a reconciler over each table of [`Maps`] (each [`Table`] is a
 //! [`reconcile::Target`]), and last a reconciler over a [`LinkTarget`], which swaps the programs of pinned links. Tools open
 //! [`Maps`] where they are pinned.
 //!

@@ -1,6 +1,6 @@
 //! `policy trace`: what would become of a packet, by the datapath's own code over a node in memory.
 //!
-//! The caller fills a [`sim::Node`], the agent with a copy of its live maps; [`prepare`] builds the packet and picks the
+//! The caller fills a [`sim::Node`], the agent with a copy of its live maps; [`prepare()`] builds the packet and picks the
 //! program that it would meet first; [`trace`] runs that program, and the next one on the packet's way, and tells what they
 //! did. The node in memory is all that a run changes.
 //!

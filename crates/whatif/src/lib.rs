@@ -1,6 +1,6 @@
 //! Policies tried without being applied.
 //!
-//! [`Documents`] reads files of YAML and knows the line of every field; [`lint`] checks the policies in them, by the schema
+//! [`Documents`] reads files of YAML and knows the line of every field; [`lint()`] checks the policies in them, by the schema
 //! that the API server uses and the conversion that the agent uses, and warns of what means nothing. [`Inventory`] is what a
 //! cluster holds: pods, namespaces, policies. Two of its [`Rulebook`]s, one with and one without a candidate, are compared by
 //! [`diff()`], table by table, and by [`replay()`], which sends recorded connections through the datapath's own code.
