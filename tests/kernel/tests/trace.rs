@@ -118,7 +118,7 @@ fn compare(tunnel: bool, seed: u64) {
 
 #[test]
 fn a_trace_tells_what_the_kernel_does_under_native_routing() {
-    compare(false, 11);
+    compare(false, 7);
 }
 
 #[test]
