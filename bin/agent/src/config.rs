@@ -439,11 +439,10 @@ fn enforcement(options: &Options) -> Result<Enforcement> {
 fn cidr_match(options: &Options) -> Result<CidrMatch> {
     let mut meant = CidrMatch::default();
     for name in list(options.get("policy-cidr-match-mode")) {
-        match name.as_str() {
-            "nodes" => meant.nodes = true,
-            "pods" => meant.pods = true,
-            other => bail!("--policy-cidr-match-mode={other} is unknown: use nodes, pods, both or nothing"),
-        }
+        let Some(more) = meant.with(&name) else {
+            bail!("--policy-cidr-match-mode={name} is unknown: use nodes, pods, both or nothing");
+        };
+        meant = more;
     }
     Ok(meant)
 }

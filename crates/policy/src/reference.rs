@@ -221,6 +221,15 @@ impl Directory<'_> {
 }
 
 impl CidrMatch {
+    /// With one of the names that `policy-cidr-match-mode` takes, nodes or pods; none for any other.
+    pub fn with(self, name: &str) -> Option<Self> {
+        match name {
+            "nodes" => Some(Self { nodes: true, ..self }),
+            "pods" => Some(Self { pods: true, ..self }),
+            _ => None,
+        }
+    }
+
     fn owner(self) -> Owner {
         match (self.nodes, self.pods) {
             (false, false) => Owner::Outside,

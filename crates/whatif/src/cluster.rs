@@ -45,9 +45,8 @@ impl Cluster {
         };
         let name = setting("cluster-name").unwrap_or("default").to_owned();
         let mut inventory = Inventory::read(&documents, &name, "default");
-        let mut matched = setting("policy-cidr-match-mode").unwrap_or_default().split([',', ' ']);
-        inventory.cidr_match.nodes = matched.clone().any(|mode| mode == "nodes");
-        inventory.cidr_match.pods = matched.any(|mode| mode == "pods");
+        let matched = setting("policy-cidr-match-mode").unwrap_or_default().split([',', ' ']);
+        inventory.cidr_match = matched.fold(inventory.cidr_match, |all, name| all.with(name).unwrap_or(all));
         if setting("policy-audit-mode") == Some("true") {
             inventory = inventory.under_audit();
         }
