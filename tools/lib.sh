@@ -48,3 +48,16 @@ die() { echo "$*" >&2; exit 1; }
 
 # at_least WANTED SEEN: compares dotted versions.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+# begin_suite NAME: what a suite of others' tests needs, room for its output in $OUT, and among the steps the lab $LAB_NAME by
+# lab_up, unless it is up already, and its images by lab_images. The lab goes with the script, unless KEEP is set.
+begin_suite() {
+  tools/setup.sh "$1"
+  rm -rf "${OUT:?}"
+  mkdir -p "$OUT"
+  if ! $LAB status > /dev/null 2>&1; then
+    [ -n "${KEEP:-}" ] || trap '$LAB down > /dev/null' EXIT
+    step "lab $LAB_NAME" lab_up
+  fi
+  step "images of the suite" lab_images
+}

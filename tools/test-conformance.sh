@@ -49,14 +49,7 @@ summary() {
   [ "$(results PASS | wc -l)" != 0 ] || die "no test ran"
 }
 
-tools/setup.sh conformance
-rm -rf "${OUT:?}"
-mkdir -p "$OUT"
-if ! $LAB status > /dev/null 2>&1; then
-  [ -n "${KEEP:-}" ] || trap '$LAB down > /dev/null' EXIT
-  step "lab $LAB_NAME" lab_up
-fi
-step "images of the suite" lab_images
+begin_suite conformance
 run_steps
 run_suite "${1:-}" || true # the log says what it was
 summary

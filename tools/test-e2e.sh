@@ -85,14 +85,7 @@ summary() {
   [ "$(specs passed | wc -l)" != 0 ] || die "no test ran"
 }
 
-tools/setup.sh e2e
-rm -rf "${OUT:?}"
-mkdir -p "$OUT"
-if ! $LAB status > /dev/null 2>&1; then
-  [ -n "${KEEP:-}" ] || trap '$LAB down > /dev/null' EXIT
-  step "lab $LAB_NAME" lab_up
-fi
-step "images of the suite" lab_images
+begin_suite e2e
 step "the API server's routes to pods" lab_routes
 step "zones" lab_zones
 run_steps
