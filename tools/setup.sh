@@ -5,6 +5,7 @@
 #   tools/setup.sh check      that and cargo-deny
 #   tools/setup.sh e2e        only what Kubernetes' end-to-end suite needs beside everything
 #   tools/setup.sh conformance   that, and the conformance suite of the network-policy-api
+#   tools/setup.sh flannel    only what a lab with Flannel needs beside everything
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -165,6 +166,14 @@ conformance_build() {
     go list -m -f '{{.Version}}' $suite > "$1/conformance.version"
 }
 
+flannel_tool() { once flannel flannel_build; }
+
+# The daemon and, from a module of its own, the plugin: the last release of the reference plugins that had it.
+flannel_build() {
+  go_build "$1" 0 "" . && mv "$1/flannel" "$1/flanneld" &&
+    (cd cni && go_build "$1" 0 "" github.com/containernetworking/plugins/plugins/meta/flannel)
+}
+
 base() {
   step "Debian packages" packages
   step "Rust" rust
@@ -182,12 +191,13 @@ case ${1:-all} in
     step "end-to-end suite $KUBERNETES (first time 8 minutes)" e2e_tool
     [ "$1" = e2e ] || step "conformance suite (first time 3 minutes)" conformance_tool
     ;;
+  flannel) step "Flannel (first time 3 minutes)" flannel_tool ;;
   all)
     base
     step "Kubernetes $KUBERNETES (first time 9 minutes)" kubernetes
     step "helm (first time 2 minutes)" helm_tool
     step "CoreDNS (first time 2 minutes)" coredns_tool
     ;;
-  *) die "usage: $0 [build|check|e2e|conformance|all]" ;;
+  *) die "usage: $0 [build|check|e2e|conformance|flannel|all]" ;;
 esac
 run_steps

@@ -44,8 +44,29 @@ pub(crate) enum Cni {
     Chart,
     /// The reference `bridge` plugin and routes between nodes: the baseline, without any filter.
     Bridge,
+    /// Flannel, with a route to each node's pods; our chart may be chained behind it later.
+    Flannel,
+    /// The same, with VXLAN between the nodes.
+    #[value(name = "flannel-vxlan")]
+    FlannelVxlan,
     /// Nothing: nodes stay NotReady until somebody installs a network.
     None,
+}
+
+impl Cni {
+    /// The type of Flannel's backend, if Flannel makes the network.
+    pub(crate) fn flannel_backend(self) -> Option<&'static str> {
+        match self {
+            Self::Flannel => Some("host-gw"),
+            Self::FlannelVxlan => Some("vxlan"),
+            Self::Chart | Self::Bridge | Self::None => None,
+        }
+    }
+
+    /// Whether nodes need the images of our chart.
+    pub(crate) fn takes_chart(self) -> bool {
+        self == Self::Chart || self.flannel_backend().is_some()
+    }
 }
 
 /// How kube-proxy programs services.

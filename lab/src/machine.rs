@@ -208,7 +208,7 @@ fn describe(lab: &Lab, spec: &Spec, machine: &Machine, dir: &Path) -> Result<Mac
     let mut links = Vec::new();
     if on_node {
         files.extend(crate::node::files(spec, machine));
-        links = crate::node::cni_links()?;
+        links = crate::node::cni_links(spec)?;
     }
     if machine.role == Role::Thin {
         links.push(("/opt/cni/bin/cilium-cni".into(), own_binary("cilium-cni")?));

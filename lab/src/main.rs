@@ -11,6 +11,7 @@ mod addons;
 mod cgroup;
 mod control_plane;
 mod down;
+mod flannel;
 mod image;
 mod init;
 mod layout;
@@ -283,17 +284,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 impl UpArgs {
     fn spec(self, name: &str) -> Result<Spec> {
+        let cni = if self.no_chart { Cni::None } else { self.cni };
         Ok(Spec {
             name: name.to_owned(),
             nodes: self.nodes,
             thin: self.thin,
             ipv6: self.ipv6,
-            cni: if self.no_chart { Cni::None } else { self.cni },
+            cni,
             chart_values: absolute(self.chart_values)?,
             chart_set: self.chart_set,
             kube_proxy: self.kube_proxy,
             dns: !self.no_dns,
-            node_cidrs: self.node_cidrs,
+            // Flannel takes its subnets from the nodes.
+            node_cidrs: self.node_cidrs || cni.flannel_backend().is_some(),
         })
     }
 }
@@ -358,7 +361,7 @@ fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {
         }
         ImageCommand::Load { which } => {
             let spec = lab.spec()?;
-            let archives = image::build(&which.or(|| image::all(spec.cni == Cni::Chart, spec.dns))?)?;
+            let archives = image::build(&which.or(|| image::all(spec.cni.takes_chart(), spec.dns))?)?;
             for node in spec.nodes() {
                 node::import_images(lab, &machine::Handle::open(lab, &node.name)?, &archives)?;
             }

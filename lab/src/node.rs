@@ -26,15 +26,26 @@ pub(crate) fn files(spec: &Spec, machine: &Machine) -> Vec<(PathBuf, String)> {
     if spec.cni == Cni::Bridge {
         files.push(("/etc/cni/net.d/10-bridge.conflist".into(), pretty(&bridge_conflist(spec, machine))));
     }
+    if machine.role == Role::Node
+        && let Some(backend) = spec.cni.flannel_backend()
+    {
+        files.extend(crate::flannel::files(backend));
+    }
     files
 }
 
-/// The reference plugins in `/opt/cni/bin`: containerd always calls `loopback`, and the baseline needs `bridge`.
-pub(crate) fn cni_links() -> Result<Vec<(PathBuf, PathBuf)>> {
+/// The reference plugins in `/opt/cni/bin`: containerd always calls `loopback`, and the baseline needs `bridge`. Flannel's own
+/// where it makes the network, which calls `bridge` in turn.
+pub(crate) fn cni_links(spec: &Spec) -> Result<Vec<(PathBuf, PathBuf)>> {
     let entries =
         fs::read_dir(CNI_PLUGINS).with_context(|| format!("{CNI_PLUGINS} is not here: run `make tools`"))?;
     let names = entries.flatten().map(|e| e.file_name());
-    Ok(names.map(|n| (Path::new("/opt/cni/bin").join(&n), Path::new(CNI_PLUGINS).join(&n))).collect())
+    let mut links: Vec<_> =
+        names.map(|n| (Path::new("/opt/cni/bin").join(&n), Path::new(CNI_PLUGINS).join(&n))).collect();
+    if spec.cni.flannel_backend().is_some() {
+        links.push(("/opt/cni/bin/flannel".into(), crate::flannel::tool("flannel")?));
+    }
+    Ok(links)
 }
 
 /// Starts containerd and waits for its socket.
@@ -169,6 +180,6 @@ fn bridge_conflist(spec: &Spec, machine: &Machine) -> Value {
     })
 }
 
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::layout::{Cni, Lab, Machine, Role, Spec};
 use crate::machine::{self, Handle, own_binary};
 use crate::report::{Progress, bold, say};
-use crate::{addons, control_plane, image, net, node, pki, thin};
+use crate::{addons, control_plane, flannel, image, net, node, pki, thin};
 
 /// Brings the lab up; on an error it is left as it is, for a look and for `lab down`.
 pub(crate) fn up(lab: &Lab, spec: &Spec) -> Result<()> {
@@ -67,15 +67,15 @@ fn prepare_dir(lab: &Lab, spec: &Spec) -> Result<File> {
 
 fn steps(spec: &Spec) -> usize {
     let nodes = usize::from(spec.nodes);
-    let chart = usize::from(spec.cni == Cni::Chart);
+    let network = usize::from(spec.cni.takes_chart());
     let ready = usize::from(spec.cni != Cni::None && spec.nodes > 0);
     let dns = usize::from(spec.dns && spec.nodes > 0) * (1 + ready);
-    6 + nodes * 2 + usize::from(spec.thin > 0) + usize::from(spec.nodes > 0) + chart + ready + dns
+    6 + nodes * 2 + usize::from(spec.thin > 0) + usize::from(spec.nodes > 0) + network + ready + dns
 }
 
 fn work(lab: &Lab, spec: &Spec, progress: &Progress) -> Result<()> {
     let archives =
-        progress.step("images", || image::build(&image::all(spec.cni == Cni::Chart, spec.dns)?))?;
+        progress.step("images", || image::build(&image::all(spec.cni.takes_chart(), spec.dns)?))?;
     progress.step("certificates, network", || {
         pki::issue(lab, spec)?;
         net::create(lab, spec)?;
@@ -146,6 +146,9 @@ fn parallel(
 fn install(lab: &Lab, spec: &Spec, progress: &Progress, nodes: &[Handle]) -> Result<()> {
     if spec.cni == Cni::Chart {
         progress.step("helm install charts/cilium", || addons::install_chart(lab, spec))?;
+    }
+    if let Some(backend) = spec.cni.flannel_backend() {
+        progress.step(format!("Flannel, {backend}"), || flannel::start(lab, nodes))?;
     }
     let dns = spec.dns && !nodes.is_empty();
     if dns {
