@@ -118,6 +118,18 @@ good metrics 'prometheus-serve-addr: :9962' 'metrics: -cilium_nodes_all_num' 'pr
   'operator-prometheus-serve-addr: :9963' 'prometheus.io/port: "9963"' '!grafana_dashboard' -- \
   --set 'prometheus.enabled=true,prometheus.metrics={-cilium_nodes_all_num}'
 good no-metrics '!prometheus' -- --set operator.prometheus.enabled=false
+good monitors 'kind: ServiceMonitor' 'name: cilium-agent' 'name: cilium-operator' 'name: hubble' 'port: hubble-metrics' 'port: metrics' 'port: 9962' \
+  'port: 9963' 'replacement: ${1}' 'namespace: monitoring' 'release: mine' 'scrapeTimeout: "5s"' '!prometheus.io/' '!jobLabel' -- \
+  --api-versions monitoring.coreos.com/v1 --set prometheus.enabled=true,prometheus.serviceMonitor.enabled=true \
+  --set operator.prometheus.serviceMonitor.enabled=true,operator.prometheus.serviceMonitor.namespace=monitoring \
+  --set 'hubble.metrics.enabled={tcp},hubble.metrics.serviceMonitor.enabled=true,hubble.metrics.serviceMonitor.labels.release=mine' \
+  --set hubble.metrics.serviceMonitor.scrapeTimeout=5s
+good monitors-on-trust 'kind: ServiceMonitor' '~prometheus.io/port: "9963"' '!name: hubble-metrics' -- \
+  --set prometheus.enabled=true,prometheus.serviceMonitor.enabled=true,prometheus.serviceMonitor.trustCRDsExist=true
+bad monitors-unknown 'install the operator for Prometheus first' -- --set operator.prometheus.serviceMonitor.enabled=true
+bad monitors-of-nothing 'hubble.metrics.serviceMonitor.enabled=true needs hubble.metrics.enabled' -- \
+  --set hubble.metrics.serviceMonitor.enabled=true,hubble.metrics.serviceMonitor.trustCRDsExist=true
+bad monitor-interval 'prometheus/serviceMonitor/interval' -- --set prometheus.serviceMonitor.interval=often
 good dashboards 'name: cilium-dashboard' 'name: cilium-operator-dashboard' 'name: hubble-dashboard' 'grafana_dashboard: "1"' 'look: "yes"' \
   'namespace: monitoring' '~"title": "Network overview"' -- --set dashboards.enabled=true,operator.dashboards.enabled=true,hubble.metrics.dashboards.enabled=true \
   --set dashboards.namespace=monitoring,operator.dashboards.label=look,operator.dashboards.labelValue=yes

@@ -12,6 +12,23 @@ Every text names the value, the reason and the cure.
 {{- include "cilium.validate.operator" . -}}
 {{- include "cilium.validate.hubble" . -}}
 {{- include "cilium.validate.ui" . -}}
+{{- include "cilium.validate.monitors" . -}}
+{{- end -}}
+
+{{- define "cilium.validate.monitors" -}}
+{{- $v := .Values -}}
+{{- $known := .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" -}}
+{{- $sets := dict "prometheus" $v.prometheus "operator.prometheus" $v.operator.prometheus "hubble.metrics" $v.hubble.metrics -}}
+{{- range $name, $set := $sets -}}
+  {{- if $set.serviceMonitor.enabled -}}
+    {{- if not $set.enabled -}}
+      {{- fail (printf "%s.serviceMonitor.enabled=true needs %s.enabled: there are no metrics to find." $name $name) -}}
+    {{- end -}}
+    {{- if not (or $known $set.serviceMonitor.trustCRDsExist) -}}
+      {{- fail (printf "%s.serviceMonitor.enabled=true needs the kind ServiceMonitor of monitoring.coreos.com/v1, which this cluster does not know: install the operator for Prometheus first, or set %s.serviceMonitor.trustCRDsExist=true if it comes with it." $name $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "cilium.validate.hubble" -}}
