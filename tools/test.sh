@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
-# `tools/test.sh ui` tests the page, on demand: some of its tests are not stable yet.
+# `tools/test.sh ui` tests the page, on demand: it needs npm and a browser.
 LAYERS=(pure sim kernel chart lab cluster)
 
 # Packages whose tests load programs or make namespaces; run one after the other, as root.

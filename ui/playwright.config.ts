@@ -8,9 +8,9 @@ export default defineConfig({
   testMatch: process.env.AXONEME_UI_URL ? 'lab.spec.ts' : 'fake.spec.ts',
   outputDir: '../target/ui-test/output',
   reporter: [['list'], ['./tests/counts.ts']],
-  // Everything runs beside other tests, at the lowest priority.
-  timeout: 60_000,
-  expect: { timeout: 15_000 },
+  // Everything runs beside other tests, at the lowest priority: what waits, waits long; what is measured says so in its test.
+  timeout: 180_000,
+  expect: { timeout: 40_000 },
   workers: 1,
   use: {
     viewport: { width: 1440, height: 900 },

@@ -11,38 +11,40 @@ function kube(args: string[], input?: string): string {
   return execFileSync(kubectl, [...before, ...args], { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** A pod that serves on port 80, and one that asks all the time. */
-function pod(name: string, labels: Record<string, string>, command: string) {
+/** A pod of the lab's test image, which has the tool `probe` and a shell. */
+function pod(name: string, what: object): object {
   return {
-    apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace, labels },
+    apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace, labels: { app: name } },
     spec: {
       terminationGracePeriodSeconds: 0,
-      containers: [{ name: 'main', image: 'localhost/axoneme/test:dev', imagePullPolicy: 'IfNotPresent', command: ['sh', '-c', command] }],
+      containers: [{ name: 'main', image: 'localhost/axoneme/test:dev', imagePullPolicy: 'IfNotPresent', ...what }],
     },
   };
 }
 
-const ask = (seconds: number) =>
-  `while :; do wget -q -T 1 -O /dev/null http://$(cat /tmp/server 2>/dev/null || echo 127.0.0.2)/; sleep ${seconds}; done`;
+/** A client that asks all the time. */
+const ask = (address: string, seconds: number) => ({
+  command: ['sh', '-c', `while :; do probe connect ${address}:80 --timeout 1000; sleep ${seconds}; done`],
+});
 
 const policy = {
   apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name: 'only-friends', namespace },
   spec: { endpointSelector: { matchLabels: { app: 'server' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'friend' } }] }] },
 };
 
-test.beforeAll(() => {
-  test.setTimeout(120_000);
-  const objects = [
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
-    pod('server', { app: 'server' }, 'mkdir -p /tmp/w; httpd -f -p 80 -h /tmp/w'),
-    pod('friend', { app: 'friend' }, ask(0.5)),
-    pod('stranger', { app: 'stranger' }, ask(1)),
-  ];
+function apply(objects: object[]): void {
   kube(['apply', '-f', '-'], objects.map((object) => JSON.stringify(object)).join('\n---\n'));
   kube(['-n', namespace, 'wait', '--for=condition=Ready', 'pod', '--all', '--timeout=90s']);
+}
+
+test.beforeAll(() => {
+  test.setTimeout(200_000);
+  apply([
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+    pod('server', { args: ['serve', '--tcp', '80'] }),
+  ]);
   const address = kube(['-n', namespace, 'get', 'pod', 'server', '-o', 'jsonpath={.status.podIP}']);
-  for (const client of ['friend', 'stranger'])
-    kube(['-n', namespace, 'exec', client, '--', 'sh', '-c', `echo ${address} > /tmp/server`]);
+  apply([pod('friend', ask(address, 0.5)), pod('stranger', ask(address, 1))]);
 });
 
 test.afterAll(() => void kube(['delete', 'namespace', namespace, '--wait=false']));

@@ -26,6 +26,8 @@ export class Live {
   namespaces = $state.raw<string[]>([]);
 
   private waiting: Row[] = [];
+  /** The next rows answer a new question: they are listed even while the table is held. */
+  private fresh = false;
 
   /** Looks, until the caller aborts: what is looked at is that of now. */
   async look(signal: AbortSignal): Promise<void> {
@@ -63,13 +65,16 @@ export class Live {
       this.edges = new Map();
       this.rows = this.waiting = [];
       this.held = 0;
+      this.fresh = true;
       this.shape += 1;
     } else if (name === 'map') this.draw(what as MapNews);
     else if (name === 'state') this.state = what as State;
     else if (name === 'rows') {
       const rows = (what as Row[]).reverse();
-      if (!this.paused) this.list(rows);
-      else {
+      if (!this.paused || this.fresh) {
+        this.list(rows);
+        this.fresh = false;
+      } else {
         this.waiting = rows.concat(this.waiting).slice(0, ROWS);
         this.held = this.waiting.length;
       }
