@@ -22,9 +22,12 @@ pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>) {
     let mut interval = FIRST;
     loop {
         tokio::time::sleep(interval).await;
-        let (start, mut failed) = (Instant::now(), 0);
+        let (start, mut busy, mut failed) = (Instant::now(), Duration::ZERO, 0);
         let stats = loop {
-            match gc.step(&object.maps, loader::monotonic_ns()) {
+            let step = Instant::now();
+            let progress = gc.step(&object.maps, loader::monotonic_ns());
+            busy += step.elapsed();
+            match progress {
                 Ok(Progress::Done(stats)) => break stats,
                 Ok(Progress::More) => {}
                 Err(error) => {
@@ -34,7 +37,7 @@ pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>) {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        interval = stats.next_interval(interval);
+        interval = stats.next_interval(busy);
         tracing::debug!(?stats, next = ?interval, "swept");
         let full: Vec<String> = [
             ("conntrack", "bpf-ct-global-tcp-max", stats.flows),

@@ -21,7 +21,7 @@ const SERVICE: u16 = 30_095;
 const NOBODY: u16 = 30_096;
 /// How long the connections that are watched stay open, s.
 const LENGTH: &str = "75";
-/// How long the crowd stays: the tables of a node that had nothing to do are looked at every half a minute or more.
+/// How long the crowd stays: a node looks at its tables every five seconds when there is little to look at.
 const CROWD: &str = "60";
 
 /// Runs the scenario in a cluster of its own.
