@@ -58,7 +58,7 @@ pub fn lives(entry: &NatValue, packet: &Packet, now: u64) -> bool {
 /// Takes the entry of `work.nat_key` as the packet's, and follows its state; renews it where that is due.
 #[inline(always)]
 pub fn follow<E: Env>(env: &mut E, work: &mut Work, mut entry: NatRef, now: u64) -> Result<(), DropReason> {
-    // The table of half-open ones forgets each half on its own, so there the pair is made whole with every packet.
+    // The table of half-open ones forgets each half on its own, so there each packet looks whether the pair is whole.
     let mut news = !settled(entry.flags, work.packet.protocol);
     if work.packet.protocol == protocol::TCP && work.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         entry.flags |= if work.packet.tcp & tcp::RST != 0 { ENDED } else { CLOSED };
@@ -109,20 +109,29 @@ pub fn renew<E: Env>(env: &mut E, work: &mut Work) -> Result<(), DropReason> {
     mirror(nat_key, nat, twin);
     // What the backend's node has learned stands alone: the client's packets are led by another node.
     let alone = nat_key.direction == BACK && flags & DIRECT != 0;
-    let mut other = 0;
+    let (mut other, mut whole) = (0, false);
     if !alone && let Some(found) = find(env, twin_key) {
         if !leads_to(&found, twin) {
             // Another connection has taken the port since this half was forgotten.
             return Err(DropReason::NoNatMapping);
         }
         other = found.flags;
+        whole = true;
     }
     flags |= other & (ANSWERED | CONFIRMED | ENDED);
+    let now = env.now();
+    if whole
+        && flags & (ANSWERED | CLOSED | ENDED) == 0
+        && nat.expires >= now + HALF_OPEN_LIFETIME - RENEW_AFTER
+    {
+        // One side speaks alone, maybe often: nothing is new.
+        return Ok(());
+    }
     if flags & other & CLOSED != 0 {
         flags |= ENDED;
     }
     nat.flags = flags;
-    nat.expires = env.now() + lifetime(nat, nat_key.protocol);
+    nat.expires = now + lifetime(nat, nat_key.protocol);
     twin.flags = (flags & !CLOSED) | (other & CLOSED);
     twin.expires = nat.expires;
     let settled = settled(flags, nat_key.protocol)
