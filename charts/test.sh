@@ -57,6 +57,11 @@ good locked-down 'enable-policy: always' -- -f profiles/locked-down.yaml
 good ipv6-only 'host: "::1"' 'operator-api-serve-addr: '"'"'[::1]:9234'"'" '!cluster-pool-ipv4' -- --set ipv4.enabled=false,ipv6.enabled=true
 good kubernetes-ipam 'ipam: kubernetes' '!cluster-pool' -- --set ipam.mode=kubernetes
 good native-without-masquerade 'enable-ipv4-masquerade: "false"' -- --set routingMode=native,enableIPv4Masquerade=false
+good chaining 'cni-chaining-mode: generic-veth' 'read-cni-conf: /tmp/cni-configuration/cni-config' 'write-cni-conf-when-ready: /etc/cni/net.d/05-cilium.conflist' 'mountPath: /tmp/cni-configuration' 'name: cni-configuration' -- \
+  --set cni.chainingMode=generic-veth,cni.customConf=true,cni.configMap=cni-configuration,routingMode=native,enableIPv4Masquerade=false,k8sServiceHost=192.168.1.200,k8sServicePort=6443
+good chaining-flannel 'cni-chaining-mode: flannel' '!read-cni-conf' 'write-cni-conf-when-ready: /etc/cni/net.d/05-cilium.conflist' -- --set cni.chainingMode=flannel,routingMode=native,enableIPv4Masquerade=false
+good own-conf 'write-cni-conf-when-ready: ""' '!read-cni-conf' -- --set cni.customConf=true
+good legacy-routing 'enable-host-legacy-routing: "true"' -- --set bpf.hostLegacyRouting=true
 good privileged 'mountPropagation: Bidirectional' '!mount-bpf-fs' '!host-proc-sys-net' -- --set securityContext.privileged=true
 good no-cni-install 'write-cni-conf-when-ready: ""' '!install-cni-binaries' -- --set cni.install=false
 good image-override 'image: "a/b:c"' 'image: "d/e:f"' -- --set image.override=a/b:c,operator.image.override=d/e:f
@@ -207,9 +212,12 @@ bad cgroup-place 'cgroup/hostRoot' -- --set kubeProxyReplacement=true,cgroup.hos
 bad cgroup-hidden 'cgroup.hostRoot=/sys/fs/cgroup cannot be used with cgroup.autoMount.enabled=true' -- --set kubeProxyReplacement=true,cgroup.hostRoot=/sys/fs/cgroup
 bad geneve 'tunnelProtocol=geneve is not in this version' -- --set tunnelProtocol=geneve
 bad eni 'ipam.mode=eni is not in this version' -- --set ipam.mode=eni
-bad chaining 'cni.chainingMode=flannel is not in this version' -- --set cni.chainingMode=flannel
+bad chaining-aws 'cni.chainingMode=aws-cni is not in this version' -- --set cni.chainingMode=aws-cni
+bad chaining-tunnel 'cni.chainingMode=flannel needs routingMode=native' -- --set cni.chainingMode=flannel
+bad chaining-pools 'cni.chainingMode=flannel cannot be used with ipam.mode=kubernetes' -- --set cni.chainingMode=flannel,routingMode=native,enableIPv4Masquerade=false,ipam.mode=kubernetes
+bad chaining-alone 'cni.chainingMode=generic-veth needs cni.customConf=true' -- --set cni.chainingMode=generic-veth,routingMode=native,enableIPv4Masquerade=false
+bad chaining-config 'cni.configMap=mine needs cni.customConf=true' -- --set cni.configMap=mine
 bad iptables-masquerade 'bpf.masquerade=false is not possible' -- --set bpf.masquerade=false
-bad legacy-routing 'bpf.hostLegacyRouting=true is not in this version' -- --set bpf.hostLegacyRouting=true
 bad socket-lb-alone 'socketLB.enabled=true cannot be used with kubeProxyReplacement=false: kube-proxy serves the services.' -- --set socketLB.enabled=true
 bad wireguard 'encryption is not in this version' -- --set encryption.enabled=true,encryption.type=wireguard
 bad old-tunnel 'tunnel is not in this version: Cilium replaced it in 1.15 by routingMode' -- --set tunnel=vxlan

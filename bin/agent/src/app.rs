@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use cni_conf::ConfList;
+use cni_conf::{ConfList, Plugins};
 use futures::future::BoxFuture;
 use kube_watch::{ApiConfig, Clients, Watched};
 use loader::{CgroupLinks, Links, Object};
@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{self, Context as ApiContext};
-use crate::config::Config;
+use crate::config::chaining::Mode;
+use crate::config::{Chaining, Config};
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::metrics::{self, Counts, Sweeps};
@@ -314,17 +315,45 @@ async fn keep_cni_conf(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
     conf.log_file = Some(config.paths.cni_log.display().to_string());
     conf.debug = config.debug;
     conf.exclusive = config.cni_exclusive;
-    if let Err(error) = conf.ensure().and_then(|_| conf.announce()) {
-        tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written");
-    }
+    let mut announced = false;
     loop {
-        tokio::time::sleep(CNI_INTERVAL).await;
-        match conf.ensure() {
+        // Somebody's own may change at any time; until it can be used, what the node has holds.
+        let done = match plugins(&config.chaining) {
+            Ok(plugins) => {
+                conf.plugins = plugins;
+                conf.ensure().map_err(anyhow::Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        if done.is_ok() && !announced {
+            announced = true;
+            if let Err(error) = conf.announce() {
+                tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written");
+            }
+        }
+        match done {
             Ok(actions) if actions.is_empty() => {}
             Ok(actions) => tracing::info!(?actions, "put the CNI configuration right"),
             Err(error) => {
-                tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written")
+                tracing::error!(error = format!("{error:#}"), "the CNI configuration cannot be written")
             }
         }
+        tokio::time::sleep(CNI_INTERVAL).await;
     }
+}
+
+/// The plugins of the CNI configuration.
+fn plugins(chaining: &Chaining) -> Result<Plugins> {
+    if let Some(path) = &chaining.given {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("cannot read {} (Helm: cni.configMap and cni.configMapKey)", path.display())
+        })?;
+        cni_conf::check(&text).with_context(|| format!("{} cannot be used", path.display()))?;
+        return Ok(Plugins::Given(text));
+    }
+    Ok(match chaining.mode {
+        Mode::Alone | Mode::GenericVeth => Plugins::Alone,
+        Mode::Portmap => Plugins::Portmap,
+        Mode::Flannel => Plugins::Flannel,
+    })
 }

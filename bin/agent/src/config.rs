@@ -5,6 +5,7 @@
 //! versions. Options that contradict each other are fatal, with a text that names both.
 
 mod balancing;
+pub(crate) mod chaining;
 mod hubble;
 mod keys;
 mod sources;
@@ -22,6 +23,8 @@ use flow::redact::Redaction;
 use ipnet::{Ipv4Net, Ipv6Net};
 use metrics::Selection;
 use policy::CidrMatch;
+
+pub(crate) use chaining::Chaining;
 
 use crate::tasks::drop_events;
 pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
@@ -207,6 +210,10 @@ pub(crate) struct Config {
     pub mtu: Option<u32>,
     /// Other CNI configurations are set aside.
     pub cni_exclusive: bool,
+    /// Other plugins beside ours.
+    pub chaining: Chaining,
+    /// Packets of pods to elsewhere take the node's IP stack.
+    pub host_legacy_routing: bool,
     /// Files and folders.
     pub paths: Paths,
     /// Flow visibility, if on.
@@ -262,6 +269,8 @@ impl Config {
             devices: list(options.get("devices")),
             mtu: Some(value::<u32>(options, "mtu")?).filter(|mtu| *mtu != 0),
             cni_exclusive: flag(options, "cni-exclusive")?,
+            chaining: chaining::parse(options)?,
+            host_legacy_routing: flag(options, "enable-host-legacy-routing")?,
             paths: paths(options),
             hubble: hubble(options)?,
             trace_every_packet: aggregation_is_off(options)?,
@@ -291,6 +300,11 @@ impl Config {
     /// Whether traffic between nodes is encapsulated.
     pub(crate) fn tunnel(&self) -> bool {
         matches!(self.routing, Routing::Tunnel { .. })
+    }
+
+    /// Whether packets of pods to elsewhere take the node's IP stack: another plugin's routes and rules are there.
+    pub(crate) fn stack_routing(&self) -> bool {
+        self.host_legacy_routing || self.chaining.mode.is_behind()
     }
 
     fn check(&self) -> Result<()> {
@@ -324,6 +338,7 @@ impl Config {
                  --enable-ipv4-masquerade=true or --enable-ipv6-masquerade=true, or drop --enable-ip-masq-agent"
             );
         }
+        chaining::check(self)?;
         self.check_native_cidr()
     }
 

@@ -30,6 +30,9 @@ pub(crate) struct Stored {
     pod_uid: String,
     ipv4: Option<std::net::Ipv4Addr>,
     ipv6: Option<std::net::Ipv6Addr>,
+    /// Another plugin gave the addresses.
+    #[serde(default)]
+    foreign: bool,
     link: Option<Link>,
     /// Last known identity; 0 = none.
     #[serde(default)]
@@ -61,6 +64,7 @@ impl Stored {
             pod_uid: spec.pod_uid.clone(),
             ipv4: spec.v4,
             ipv6: spec.v6,
+            foreign: spec.foreign,
             link: endpoint.attachment.as_ref().map(|a| Link {
                 host_ifindex: a.host_ifindex,
                 host_mac: Mac(a.host_mac),
@@ -83,6 +87,7 @@ impl Stored {
             pod_uid: self.pod_uid,
             v4: self.ipv4,
             v6: self.ipv6,
+            foreign: self.foreign,
         };
         let link = self.link.map(|l| Attachment {
             host_ifindex: l.host_ifindex,
@@ -220,6 +225,7 @@ mod tests {
             pod_uid: "u".into(),
             ipv4: Some([10, 0, 0, 5].into()),
             ipv6: None,
+            foreign: id % 2 == 1,
             link: Some(Link {
                 host_ifindex: 7,
                 host_mac: Mac([2, 0, 0, 0, 0, 1]),

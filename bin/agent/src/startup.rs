@@ -113,6 +113,7 @@ fn facts(config: &Config, own: &Own, devices: &Devices, takeover: bool) -> NodeC
         (config.audit, features::POLICY_AUDIT),
         (config.source_check, features::SOURCE_CHECK),
         (config.extended_protocols, features::EXTENDED_PROTOCOLS),
+        (config.stack_routing(), features::STACK_ROUTING),
         (config.host_firewall, features::HOST_FIREWALL),
         (config.deny_response, features::DENY_RESPONSE),
     ];
@@ -273,6 +274,7 @@ fn orphans(known: &BTreeSet<u16>, object: &Object, netlink: &mut Netlink) -> Res
         let Some(link) = netlink.find_link_by_index(ifindex)? else { continue };
         let v4 = (!row.v4.is_unspecified()).then(|| IpAddr::from(row.v4));
         let v6 = (!row.v6.is_unspecified()).then(|| IpAddr::from(row.v6));
+        let name_is_ours = link.name.starts_with("lxc");
         let spec = EndpointSpec {
             id: row.endpoint,
             // The runtime's number is lost; the endpoint goes when its link goes.
@@ -284,6 +286,8 @@ fn orphans(known: &BTreeSet<u16>, object: &Object, netlink: &mut Netlink) -> Res
             pod_uid: String::new(),
             v4: v4.and_then(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None }),
             v6: v6.and_then(|ip| if let IpAddr::V6(v6) = ip { Some(v6) } else { None }),
+            // Ours have names of our own.
+            foreign: !name_is_ours,
         };
         let attachment = Attachment { host_ifindex: ifindex, host_mac: row.host_mac, mac: row.mac };
         orphans.push(Orphan { spec, attachment, identity: row.identity });

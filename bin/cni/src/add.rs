@@ -6,7 +6,7 @@ use crate::failure::{Code, Failure};
 use crate::invocation::Invocation;
 use crate::pod::{self, Devices};
 use crate::result;
-use api::cni::{AllocateRequest, AllocateResponse, AttachRequest};
+use api::cni::{AllocateRequest, AllocateResponse, AttachRequest, ForeignLink};
 use netlink::{NetNs, Netlink};
 use serde_json::Value;
 use std::thread;
@@ -15,14 +15,7 @@ use std::thread;
 pub(crate) fn add(config: &NetConf, invocation: &Invocation) -> Result<Value, Failure> {
     let agent = Agent::from_env();
     let namespace = pod::open_namespace(&invocation.netns)?;
-    let answer = agent.allocate(&AllocateRequest {
-        container_id: invocation.container_id.clone(),
-        ifname: invocation.ifname.clone(),
-        netns: invocation.netns.clone(),
-        namespace: invocation.namespace.clone(),
-        pod_name: invocation.pod_name.clone(),
-        pod_uid: invocation.pod_uid.clone(),
-    })?;
+    let answer = agent.allocate(&request(invocation, None))?;
     let connected = connect(&agent, invocation, &namespace, &answer);
     match connected {
         Ok(devices) => {
@@ -33,6 +26,19 @@ pub(crate) fn add(config: &NetConf, invocation: &Invocation) -> Result<Value, Fa
             let _ = agent.release(&invocation.container_id, &invocation.ifname);
             Err(failure)
         }
+    }
+}
+
+/// What the agent is asked for a pod.
+pub(crate) fn request(invocation: &Invocation, foreign: Option<ForeignLink>) -> AllocateRequest {
+    AllocateRequest {
+        container_id: invocation.container_id.clone(),
+        ifname: invocation.ifname.clone(),
+        netns: invocation.netns.clone(),
+        namespace: invocation.namespace.clone(),
+        pod_name: invocation.pod_name.clone(),
+        pod_uid: invocation.pod_uid.clone(),
+        foreign,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::failure::{Code, Failure};
 use crate::invocation::is_name;
+use crate::pod::HOST_PREFIX;
 use crate::version::Version;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub(crate) struct NetConf {
     pub(crate) log_file: Option<String>,
     /// Whether to log what went well, too.
     pub(crate) debug: bool,
+    /// Whether the configuration says that another plugin runs before this one.
+    chained: bool,
     /// Result of the ADD, given to CHECK and DEL.
     pub(crate) previous: Option<Value>,
     /// GC: attachments that still exist.
@@ -71,15 +74,20 @@ impl NetConf {
                 Failure::new(Code::Config, text).with_details("set \"name\" in the network configuration")
             );
         }
-        if let Some(mode) = raw.chaining_mode.filter(|mode| !mode.is_empty() && mode != "none") {
-            return Err(Failure::new(
-                Code::UnsupportedField,
-                format!("chaining-mode \"{mode}\" is not supported"),
-            )
-            .with_details(
-                "remove chaining-mode from the network configuration (Helm: cni.chainingMode=none)",
-            ));
-        }
+        let mode = raw.chaining_mode.unwrap_or_default();
+        let chained = match mode.as_str() {
+            // Some leave it to the network's name.
+            "" => BEHIND.contains(&raw.name.as_str()),
+            "none" | "portmap" => false,
+            mode if BEHIND.contains(&mode) => true,
+            _ => {
+                return Err(Failure::new(
+                    Code::UnsupportedField,
+                    format!("chaining-mode \"{mode}\" is not supported"),
+                )
+                .with_details("use none, portmap, flannel or generic-veth (Helm: cni.chainingMode)"));
+            }
+        };
         if let Some(ipam) = raw.ipam.filter(|ipam| !ipam.kind.is_empty()) {
             return Err(Failure::new(
                 Code::UnsupportedField,
@@ -92,10 +100,30 @@ impl NetConf {
             name: raw.name,
             log_file: raw.log_file.filter(|file| !file.is_empty()),
             debug: raw.enable_debug,
+            chained,
             previous: raw.previous,
             valid_attachments: raw.valid_attachments,
         })
     }
+}
+
+/// Modes in which another plugin runs before this one.
+const BEHIND: [&str; 2] = ["flannel", "generic-veth"];
+
+impl NetConf {
+    /// Whether another plugin gives pods their links: the configuration says so, or the result of an ADD names links of
+    /// the node of which none is ours.
+    pub(crate) fn is_behind(&self) -> bool {
+        let mut outside = self.previous.iter().flat_map(host_interfaces).peekable();
+        self.chained || (outside.peek().is_some() && !outside.any(|name| name.starts_with(HOST_PREFIX)))
+    }
+}
+
+/// The names of the node's links in the result of an ADD: interfaces outside a sandbox.
+pub(crate) fn host_interfaces(previous: &Value) -> impl Iterator<Item = &str> {
+    let interfaces = previous["interfaces"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let outside = |interface: &&Value| interface["sandbox"].as_str().is_none_or(str::is_empty);
+    interfaces.iter().filter(outside).filter_map(|interface| interface["name"].as_str())
 }
 
 pub(crate) fn not_json(error: serde_json::Error) -> Failure {
@@ -143,5 +171,21 @@ mod tests {
         );
         assert!(config.previous.is_some());
         assert_eq!(code("{\"name\":\"x\"}").expect("no version").version, Version::V0_1_0);
+    }
+
+    #[test]
+    fn who_made_the_link_is_known() {
+        let behind = |rest: &str| {
+            code(&format!("{{\"cniVersion\":\"1.0.0\",{rest}}}")).expect("a good configuration").is_behind()
+        };
+        let result = |name: &str| {
+            format!(
+                r#""name":"x","prevResult":{{"interfaces":[{{"name":"{name}"}},{{"name":"eth0","sandbox":"/netns"}}]}}"#
+            )
+        };
+        assert!(behind(r#""name":"generic-veth""#) && behind(r#""name":"cbr0","chaining-mode":"flannel""#));
+        assert!(behind(&result("veth12345678")) && !behind(&result("lxc0123456789ab")));
+        assert!(!behind(r#""name":"x""#) && !behind(r#""name":"x","chaining-mode":"portmap""#));
+        assert!(!behind(r#""name":"x","prevResult":{"ips":[]}"#));
     }
 }

@@ -3,11 +3,11 @@
 //! It asks the agent for addresses, makes the devices itself, and lets the agent put programs and policy on them. All it
 //! knows comes from the environment and standard input; all it says goes to standard output as one JSON object.
 //!
-//! Deliberately absent: chaining behind other plugins, delegated IPAM, threads of a runtime. It must start in a
-//! millisecond.
+//! Deliberately absent: delegated IPAM, threads of a runtime. It must start in a millisecond.
 
 mod add;
 mod agent;
+mod chained;
 mod check;
 mod config;
 mod del;
@@ -61,6 +61,7 @@ fn run(version: &mut Version) -> Result<Option<Value>, Failure> {
 
 fn dispatch(command: Command, config: &NetConf) -> Result<Option<Value>, Failure> {
     match command {
+        Command::Add if config.is_behind() => chained::add(config, &Invocation::from_env(true)?).map(Some),
         Command::Add => add::add(config, &Invocation::from_env(true)?).map(Some),
         Command::Del => del::del(config, &Invocation::from_env(false)?).map(|()| None),
         Command::Check => check::check(config, &Invocation::from_env(true)?).map(|()| None),

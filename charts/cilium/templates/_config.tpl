@@ -82,11 +82,16 @@ enable-host-firewall: {{ $v.hostFirewall.enabled | quote }}
 policy-deny-response: {{ $v.policyDenyResponse | quote }}
 enable-source-ip-verification: {{ $v.daemon.enableSourceIPVerification | quote }}
 
+cni-chaining-mode: {{ $v.cni.chainingMode | quote }}
+enable-host-legacy-routing: {{ $v.bpf.hostLegacyRouting | quote }}
+{{- if $v.cni.configMap }}
+read-cni-conf: {{ printf "/tmp/cni-configuration/%s" $v.cni.configMapKey | quote }}
+{{- end }}
 cni-exclusive: {{ $v.cni.exclusive | quote }}
 cni-log-file: {{ $v.cni.logFile | quote }}
 {{- /* The folder has the same path inside the container; null would leave the agent's default in force. */}}
 cni-conf-dir: {{ $v.cni.confPath | quote }}
-write-cni-conf-when-ready: {{ $v.cni.install | ternary (printf "%s/05-cilium.conflist" (trimSuffix "/" $v.cni.confPath)) "" | quote }}
+write-cni-conf-when-ready: {{ and $v.cni.install (or (not $v.cni.customConf) (ne $v.cni.configMap "")) | ternary (printf "%s/05-cilium.conflist" (trimSuffix "/" $v.cni.confPath)) "" | quote }}
 
 enable-hubble: {{ $v.hubble.enabled | quote }}
 {{- if $v.hubble.enabled }}

@@ -6,6 +6,7 @@ Every text names the value, the reason and the cure.
 {{- include "cilium.validate.notYet" . -}}
 {{- include "cilium.validate.choices" . -}}
 {{- include "cilium.validate.families" . -}}
+{{- include "cilium.validate.chaining" . -}}
 {{- include "cilium.validate.routing" . -}}
 {{- include "cilium.validate.services" . -}}
 {{- include "cilium.validate.pools" . -}}
@@ -107,14 +108,30 @@ Every text names the value, the reason and the cure.
 {{- if ne $v.tunnelProtocol "vxlan" -}}
   {{- fail (printf "tunnelProtocol=%s is not in this version: use vxlan." $v.tunnelProtocol) -}}
 {{- end -}}
-{{- if ne $v.cni.chainingMode "none" -}}
-  {{- fail (printf "cni.chainingMode=%s is not in this version: use none." $v.cni.chainingMode) -}}
-{{- end -}}
 {{- if not $v.bpf.masquerade -}}
   {{- fail "bpf.masquerade=false is not possible: masquerading is always done in BPF. To have none at all set enableIPv4Masquerade=false and enableIPv6Masquerade=false." -}}
 {{- end -}}
-{{- if $v.bpf.hostLegacyRouting -}}
-  {{- fail "bpf.hostLegacyRouting=true is not in this version: pods of one node are always connected past the host's IP stack." -}}
+{{- end -}}
+
+{{- define "cilium.validate.chaining" -}}
+{{- $v := .Values -}}
+{{- $mode := $v.cni.chainingMode -}}
+{{- if eq $mode "aws-cni" -}}
+  {{- fail "cni.chainingMode=aws-cni is not in this version: use generic-veth with cni.customConf=true and the AWS plugin in cni.configMap." -}}
+{{- end -}}
+{{- if and $v.cni.configMap (not $v.cni.customConf) -}}
+  {{- fail (printf "cni.configMap=%s needs cni.customConf=true: without it the agent writes a configuration of its own." $v.cni.configMap) -}}
+{{- end -}}
+{{- if and (eq $mode "generic-veth") (not $v.cni.customConf) -}}
+  {{- fail "cni.chainingMode=generic-veth needs cni.customConf=true: name the ConfigMap with the other plugin's configuration in cni.configMap, or place a file on the nodes yourself." -}}
+{{- end -}}
+{{- if has $mode (list "generic-veth" "flannel") -}}
+  {{- if ne $v.routingMode "native" -}}
+    {{- fail (printf "cni.chainingMode=%s needs routingMode=native: the other plugin connects the nodes." $mode) -}}
+  {{- end -}}
+  {{- if eq $v.ipam.mode "kubernetes" -}}
+    {{- fail (printf "cni.chainingMode=%s cannot be used with ipam.mode=kubernetes: the other plugin gives out the nodes' pod CIDRs. Use cluster-pool, of which only the nodes' own addresses are taken." $mode) -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 

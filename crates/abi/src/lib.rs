@@ -37,7 +37,7 @@ pub use service::{
 pub use tables::{IpcacheEntry, PodFacts, PolicyEntry, PolicyKey, PrefixKey};
 
 /// Grows with every change to a layout or a meaning in this crate.
-pub const ABI_VERSION: u32 = 13;
+pub const ABI_VERSION: u32 = 14;
 
 /// Derives what both worlds need on a map type: plain copies in the kernel, padding-free byte access in user space.
 macro_rules! plain {

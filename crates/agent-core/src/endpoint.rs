@@ -68,12 +68,37 @@ pub struct EndpointSpec {
     pub v4: Option<Ipv4Addr>,
     /// IPv6 address.
     pub v6: Option<Ipv6Addr>,
+    /// Another plugin gave the addresses and made the link (chaining); the node's pools know nothing of them.
+    pub foreign: bool,
+}
+
+/// What a plugin that ran before ours made for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignLink {
+    /// Name of the end on the host.
+    pub host_ifname: String,
+    /// IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6 address.
+    pub v6: Option<Ipv6Addr>,
 }
 
 impl EndpointSpec {
     /// The addresses, IPv4 first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+
+    /// Those of the node's own pools.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let foreign = self.foreign;
+        self.addresses().filter(move |_| !foreign)
+    }
+
+    /// Those of another plugin's, to which the node needs a route each.
+    pub fn foreign_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let foreign = self.foreign;
+        self.addresses().filter(move |_| foreign)
     }
 }
 

@@ -30,7 +30,7 @@ mod table;
 mod update;
 
 pub use cidrs::{CidrIdentities, Exhausted};
-pub use endpoint::{Attachment, Endpoint, EndpointSpec, Phase};
+pub use endpoint::{Attachment, Endpoint, EndpointSpec, ForeignLink, Phase};
 pub use identities::ClusterIdentities;
 pub use ipcache::{Claim, Ipcache, Source, key_prefix, prefix_key};
 pub use model::{Change, ClusterIdentity, Keyed, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};

@@ -26,15 +26,19 @@ pub enum Route {
     },
 }
 
-/// The routes this node wants, given itself and the others.
+/// The routes this node wants, given itself, the others, and the addresses of its pods that other plugins gave: packets
+/// to these have to pass `cilium_host`, whatever broader route the other plugin has.
 pub(crate) fn wanted<'a>(
     settings: &Settings,
     nodes: impl Iterator<Item = &'a Node>,
+    foreign: impl Iterator<Item = IpAddr>,
 ) -> BTreeMap<IpNet, Route> {
     let router = |prefix: &IpNet| {
         settings.node.routers.iter().copied().find(|r| r.is_ipv4() == prefix.addr().is_ipv4())
     };
-    let own = settings.node.pod_cidrs.iter().filter_map(|p| Some((*p, Route::Local { router: router(p)? })));
+    let foreign: Vec<IpNet> = foreign.map(IpNet::from).collect();
+    let local = settings.node.pod_cidrs.iter().chain(&foreign);
+    let own = local.filter_map(|p| Some((*p, Route::Local { router: router(p)? })));
     let mut routes: BTreeMap<IpNet, Route> = own.collect();
     for node in nodes.filter(|n| n.name != settings.node.name) {
         for prefix in node.pod_cidrs.iter().filter(|p| settings.has_family(p.addr())) {
@@ -80,7 +84,7 @@ mod tests {
             node("b", "172.31.0.2", "10.0.1.0/24", "10.0.1.1"),
         ];
         let remote = |tunnel, direct| {
-            let routes = wanted(&settings(tunnel, direct), nodes.iter());
+            let routes = wanted(&settings(tunnel, direct), nodes.iter(), std::iter::empty());
             let router = "10.0.0.1".parse().expect("literal");
             assert_eq!(routes.get(&"10.0.0.0/24".parse().expect("literal")), Some(&Route::Local { router }));
             routes.get(&"10.0.1.0/24".parse().expect("literal")).copied()
@@ -91,9 +95,17 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_other_plugins_have_a_route_each() {
+        let pod = "10.244.1.7".parse().expect("literal");
+        let routes = wanted(&settings(false, false), std::iter::empty(), std::iter::once(pod));
+        let router = "10.0.0.1".parse().expect("literal");
+        assert_eq!(routes.get(&IpNet::from(pod)), Some(&Route::Local { router }));
+    }
+
+    #[test]
     fn nobody_takes_this_nodes_prefix() {
         let thief = node("b", "172.31.0.2", "10.0.0.0/24", "10.0.1.1");
-        let routes = wanted(&settings(true, false), [thief].iter());
+        let routes = wanted(&settings(true, false), [thief].iter(), std::iter::empty());
         assert!(matches!(routes.values().next(), Some(Route::Local { .. })) && routes.len() == 1);
     }
 }

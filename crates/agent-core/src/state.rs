@@ -157,7 +157,7 @@ pub struct State {
     // What is to be looked at.
     pending: rules::Pending,
     dirty_endpoints: BTreeSet<u16>,
-    dirty_nodes: bool,
+    dirty_routes: bool,
     effects: Vec<Effect>,
     /// Endpoints that differ from what is on disk.
     saves: BTreeSet<u16>,
@@ -219,7 +219,7 @@ impl State {
             host: host::Host::default(),
             pending: rules::Pending::default(),
             dirty_endpoints: BTreeSet::new(),
-            dirty_nodes: true,
+            dirty_routes: true,
             effects: Vec::new(),
             saves: BTreeSet::new(),
             problems: Vec::new(),

@@ -309,7 +309,7 @@ impl World {
 
     fn connect(&mut self, name: &str) {
         let key = pod_key(name);
-        let spec = self.state.create(name, "eth0", "/netns", key, "").expect("room for a pod");
+        let spec = self.state.create(name, "eth0", "/netns", key, "", None).expect("room for a pod");
         self.ifindex += 1;
         let mac = |last| [2, 0, 0, 0, 0, last];
         self.state.attach(spec.id, Attachment { host_ifindex: self.ifindex, host_mac: mac(1), mac: mac(2) });

@@ -19,6 +19,20 @@ pub struct AllocateRequest {
     pub pod_name: String,
     /// UID of the pod; empty if the runtime does not tell.
     pub pod_uid: String,
+    /// What a plugin that ran before has made; then nothing is allocated.
+    #[serde(default)]
+    pub foreign: Option<ForeignLink>,
+}
+
+/// The link of a pod that another plugin made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignLink {
+    /// Name of the device on the host.
+    pub host_ifname: String,
+    /// The pod's address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The pod's address.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// How the pod's devices are to be made.

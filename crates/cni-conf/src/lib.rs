@@ -17,6 +17,48 @@ pub const FILE: &str = "05-cilium.conflist";
 /// What is appended to configurations that are set aside (`cni.exclusive`).
 pub const BACKUP_SUFFIX: &str = ".cilium_bak";
 
+/// Which plugins the file names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Plugins {
+    /// Ours alone.
+    #[default]
+    Alone,
+    /// Ours, then the reference plugin `portmap`.
+    Portmap,
+    /// Flannel's, then ours, in a network called as Flannel's own (so that its leases hold on).
+    Flannel,
+    /// As in this text, to the letter; see [`check`].
+    Given(String),
+}
+
+/// A configuration that somebody wrote and that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GivenError {
+    /// No JSON.
+    #[error("it is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// No list of plugins.
+    #[error("it is no CNI configuration list: \"plugins\" is missing or empty")]
+    NoPlugins,
+    /// Ours is not in it.
+    #[error("none of its plugins has the type cilium-cni: pods would start without policy")]
+    NotOurs,
+}
+
+/// Whether a runtime would make pods by a configuration with our help.
+///
+/// # Errors
+/// [`GivenError`] says what is wrong with it.
+pub fn check(text: &str) -> Result<(), GivenError> {
+    let value: Value = serde_json::from_str(text).map_err(GivenError::NotJson)?;
+    let plugins =
+        value["plugins"].as_array().filter(|plugins| !plugins.is_empty()).ok_or(GivenError::NoPlugins)?;
+    if plugins.iter().any(|plugin| plugin["type"] == PLUGIN) { Ok(()) } else { Err(GivenError::NotOurs) }
+}
+
+/// Type of our plugin: its name in the runtime's folder.
+const PLUGIN: &str = "cilium-cni";
+
 /// What the file is to say, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfList {
@@ -30,6 +72,8 @@ pub struct ConfList {
     pub debug: bool,
     /// Whether configurations of others are set aside.
     pub exclusive: bool,
+    /// Which plugins.
+    pub plugins: Plugins,
 }
 
 /// Something to be done, in order.
@@ -68,6 +112,7 @@ impl ConfList {
             log_file: Some("/var/run/cilium/cilium-cni.log".to_owned()),
             debug: false,
             exclusive: true,
+            plugins: Plugins::Alone,
         }
     }
 
@@ -78,14 +123,32 @@ impl ConfList {
 
     /// What our file is to hold.
     pub fn render(&self) -> String {
+        if let Plugins::Given(text) = &self.plugins {
+            return text.clone();
+        }
         let mut plugin = Map::new();
-        plugin.insert("type".to_owned(), "cilium-cni".into());
+        plugin.insert("type".to_owned(), PLUGIN.into());
         plugin.insert("enable-debug".to_owned(), self.debug.into());
         if let Some(file) = &self.log_file {
             plugin.insert("log-file".to_owned(), file.as_str().into());
         }
-        let plugins = [Value::Object(plugin)];
-        format!("{:#}\n", json!({ "cniVersion": self.cni_version, "name": "cilium", "plugins": plugins }))
+        let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+        let mut plugins = Vec::new();
+        let mut name = "cilium";
+        if self.plugins == Plugins::Flannel {
+            name = "cbr0";
+            plugin.insert("chaining-mode".to_owned(), "flannel".into());
+            plugins.push(
+                json!({ "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true } }),
+            );
+            plugins.push(portmap.clone());
+        }
+        plugins.push(Value::Object(plugin));
+        if self.plugins == Plugins::Portmap {
+            name = "portmap";
+            plugins.push(portmap);
+        }
+        format!("{:#}\n", json!({ "cniVersion": self.cni_version, "name": name, "plugins": plugins }))
     }
 
     /// What has to be done, given the names in the folder and the content of our file. Ours comes first: a node is never

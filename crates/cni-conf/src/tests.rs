@@ -26,6 +26,39 @@ fn the_file_is_what_a_runtime_reads() {
 }
 
 #[test]
+fn others_are_named_in_the_order_in_which_they_run() {
+    let types = |plugins| {
+        let text = ConfList { plugins, ..conf(Path::new("/x")) }.render();
+        check(&text).expect("ours can be used");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let types: Vec<String> = value["plugins"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|plugin| plugin["type"].as_str().expect("a type").to_owned())
+            .collect();
+        types
+    };
+    assert_eq!(types(Plugins::Portmap), ["cilium-cni", "portmap"]);
+    assert_eq!(types(Plugins::Flannel), ["flannel", "portmap", "cilium-cni"]);
+}
+
+#[test]
+fn what_somebody_wrote_is_written_to_the_letter_if_it_makes_sense() {
+    let text = "{\n \"name\": \"generic-veth\", \"cniVersion\": \"0.3.1\",\n \"plugins\": [{\"type\": \"flannel\"}, {\"type\": \"cilium-cni\"}]}";
+    check(text).expect("the first article's");
+    let given = ConfList { plugins: Plugins::Given(text.to_owned()), ..conf(Path::new("/x")) };
+    assert_eq!(given.render(), text);
+    let wrong = |text: &str| check(text).expect_err(text).to_string();
+    assert_eq!(wrong("name: x"), "it is not JSON");
+    assert!(wrong("{\"type\": \"cilium-cni\"}").contains("\"plugins\" is missing"));
+    assert!(
+        wrong("{\"plugins\": [{\"type\": \"flannel\"}]}")
+            .contains("none of its plugins has the type cilium-cni")
+    );
+}
+
+#[test]
 fn plans() {
     let exclusive = conf(Path::new("/x"));
     let text = exclusive.render();

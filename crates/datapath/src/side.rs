@@ -88,6 +88,10 @@ pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
     }
     // Only packets of pods and of services are this node's to route; the sender is known before the receiver.
     if work.sender.pod != 0 || work.served != 0 {
+        if env.config().features & config::STACK_ROUTING != 0 {
+            side.end = End::going(GO_STACK);
+            return;
+        }
         side.end = End::going(GO_NEIGHBOUR);
         side.end.ifindex = env.route(&work.packet, &mut side.end.gateway);
         if side.end.ifindex == ROUTE_STACK {

@@ -38,6 +38,8 @@ pub struct Link {
     pub kind: String,
     /// Index of the other end of a veth pair (or of the device below), in *its* namespace.
     pub peer: Option<u32>,
+    /// Index of the bridge (or bond) it is a port of.
+    pub master: Option<u32>,
     /// Largest segment offered to the device by TCP, bytes.
     pub gso_max_size: u32,
 }
@@ -81,6 +83,8 @@ pub struct LinkChange<'a> {
     pub gso_gro_max_size: Option<u32>,
     /// Ask nobody for neighbours on it: packets carry its own hardware address as receiver.
     pub no_arp: bool,
+    /// Take it off the bridge it is a port of.
+    pub no_master: bool,
 }
 
 impl Netlink {
@@ -178,6 +182,9 @@ impl Netlink {
         if let Some(mac) = change.mac {
             message.put(libc::IFLA_ADDRESS, &mac);
         }
+        if change.no_master {
+            message.put_u32(libc::IFLA_MASTER, 0);
+        }
         if let Some(size) = change.gso_gro_max_size {
             message.put_u32(libc::IFLA_GSO_MAX_SIZE, size);
             message.put_u32(libc::IFLA_GRO_MAX_SIZE, size);
@@ -262,6 +269,7 @@ pub(crate) fn parse(received: Received<'_>) -> Option<Link> {
         loopback: u16_at(received.payload, 2)? == libc::ARPHRD_LOOPBACK,
         kind: String::new(),
         peer: None,
+        master: None,
         gso_max_size: 0,
     };
     for (kind, value) in Attributes::after(received.payload, IFINFOMSG) {
@@ -270,6 +278,7 @@ pub(crate) fn parse(received: Received<'_>) -> Option<Link> {
             libc::IFLA_ADDRESS => link.mac = value.try_into().ok(),
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
             libc::IFLA_LINK => link.peer = u32_at(value, 0),
+            libc::IFLA_MASTER => link.master = u32_at(value, 0),
             libc::IFLA_GSO_MAX_SIZE => link.gso_max_size = u32_at(value, 0)?,
             libc::IFLA_LINKINFO => {
                 link.kind = Attributes(value)

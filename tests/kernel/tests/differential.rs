@@ -42,9 +42,12 @@ fn compare(tunnel: bool, extras: u32, seed: u64) {
     );
     // A comparison of nothing but drops would prove little.
     for (action, count) in actions.iter().enumerate().take(7) {
-        if tunnel || action != 5 {
-            assert!(*count > 0, "no packet came to action {action}");
-        }
+        let possible = match action {
+            4 => extras & config::STACK_ROUTING == 0,
+            5 => tunnel,
+            _ => true,
+        };
+        assert_eq!(*count > 0, possible, "{count} packets came to action {action}");
     }
     assert_eq!(actions[8] > 0, extras & config::HOST_FIREWALL != 0, "packets of the node on the fast path");
 }
@@ -52,6 +55,11 @@ fn compare(tunnel: bool, extras: u32, seed: u64) {
 #[test]
 fn kernel_and_memory_agree_under_native_routing() {
     compare(false, 0, 1);
+}
+
+#[test]
+fn kernel_and_memory_agree_where_the_stack_routes() {
+    compare(false, config::STACK_ROUTING, 4);
 }
 
 #[test]

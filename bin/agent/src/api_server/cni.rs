@@ -37,13 +37,23 @@ pub(super) async fn allocate(
     let made = context
         .handle
         .ask(move |owner| {
-            let AllocateRequest { container_id, ifname, netns, pod_uid, .. } = &request;
-            let spec = owner.state.create(container_id, ifname, netns, pod, pod_uid)?;
+            let AllocateRequest { container_id, ifname, netns, pod_uid, foreign, .. } = &request;
+            let foreign = foreign.as_ref().map(|link| agent_core::ForeignLink {
+                host_ifname: link.host_ifname.clone(),
+                v4: link.ipv4,
+                v6: link.ipv6,
+            });
+            let spec = owner.state.create(container_id, ifname, netns, pod, pod_uid, foreign)?;
             Ok::<_, agent_core::CreateError>(response(owner, &spec))
         })
         .await?;
     made.map(Json).map_err(|error| {
-        Refused::new(StatusCode::INSUFFICIENT_STORAGE, crate::text(&error)).about(format!("pod {name}"))
+        let status = match error {
+            agent_core::CreateError::NoFamily { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            agent_core::CreateError::Taken { .. } => StatusCode::CONFLICT,
+            _ => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Refused::new(status, crate::text(&error)).about(format!("pod {name}"))
     })
 }
 

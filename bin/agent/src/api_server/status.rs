@@ -163,7 +163,7 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
         cilium: (!failures.is_empty()).then(|| part("Warning", failures.join("; "))),
         clock_source: Some(ClockSource { mode: "ktime".to_owned(), hertz: 0 }),
         cluster: Some(Cluster { cilium_health: None, nodes, own_name }),
-        cni_chaining: Some(Mode { mode: "none".to_owned() }),
+        cni_chaining: Some(Mode { mode: config.chaining.mode.name().to_owned() }),
         datapath_mode: "veth".to_owned(),
         host_firewall: Some(host_firewall(owner, config)),
         hubble: Some(hubble(config)),

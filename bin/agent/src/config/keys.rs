@@ -60,6 +60,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("cluster-id", "0", "number of this cluster"),
     key("cluster-name", "default", "name of this cluster"),
+    key(
+        "cni-chaining-mode",
+        "none",
+        "other CNI plugins beside this one: none, portmap, flannel or generic-veth",
+    ),
     key("cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for CNI configurations"),
     key("cni-exclusive", "true", "set other CNI configurations aside"),
     key("cni-log-file", "/var/run/cilium/cilium-cni.log", "log of the CNI plugin"),
@@ -79,6 +84,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
     key("enable-host-firewall", "false", "enforce the policies that select nodes on the node itself"),
+    key("enable-host-legacy-routing", "false", "packets of pods to elsewhere take the node's IP stack"),
     key("enable-hubble", "true", "serve flows"),
     key("enable-hubble-open-metrics", "false", "serve hubble-metrics also as OpenMetrics, with exemplars"),
     key(
@@ -215,6 +221,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("policy-deny-response", "none", "what senders get whom policy denies: none or icmp"),
     key("prometheus-serve-addr", "", "TCP address of the agent's own metrics, e.g. :9962; empty: none"),
+    key("read-cni-conf", "", "file with the CNI configuration to write; empty: the agent makes its own"),
     key("routing-mode", "tunnel", "tunnel or native"),
     key(
         "service-no-backend-response",

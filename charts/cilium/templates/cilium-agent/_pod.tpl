@@ -157,6 +157,11 @@
     path: {{ $v.cni.confPath }}
     type: DirectoryOrCreate
 {{- end }}
+{{- if $v.cni.configMap }}
+- name: cni-configuration
+  configMap:
+    name: {{ $v.cni.configMap }}
+{{- end }}
 {{- if not $v.securityContext.privileged }}
 - name: host-proc-sys-net
   hostPath:

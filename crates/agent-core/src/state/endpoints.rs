@@ -10,7 +10,7 @@ use policy::{NamedPorts, SubjectInfo};
 use types::{Labels, PodLabels, Reserved};
 
 use super::State;
-use crate::endpoint::{Attachment, Endpoint, EndpointSpec, Phase};
+use crate::endpoint::{Attachment, Endpoint, EndpointSpec, ForeignLink, Phase};
 use crate::ipcache::{Claim, Source};
 use crate::model::PodKey;
 use crate::update::Effect;
@@ -26,6 +26,26 @@ pub enum CreateError {
         /// Why.
         #[source]
         source: PodError,
+    },
+    /// The plugin before ours gave no address of a family that is on.
+    #[error(
+        "the plugin before cilium-cni gave pod {pod} no address of a family that is switched on (ipv4.enabled, ipv6.enabled)"
+    )]
+    NoFamily {
+        /// The pod.
+        pod: PodKey,
+    },
+    /// The plugin before ours gave an address that is somebody else's.
+    #[error(
+        "the plugin before cilium-cni gave pod {pod} the address {address}, which pod {other} has: the runtime will try again"
+    )]
+    Taken {
+        /// The pod.
+        pod: PodKey,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        other: Box<PodKey>,
     },
     /// All numbers are in use.
     #[error("no endpoint number for pod {pod}: all 65535 are in use")]
@@ -45,10 +65,11 @@ fn host_ifname(container_id: &str, ifname: &str) -> String {
 }
 
 impl State {
-    /// Gives a pod's attachment a number and addresses. Asking again for the same attachment gives the same.
+    /// Gives a pod's attachment a number and addresses, or takes those that the plugin before ours gave (`foreign`). Asking
+    /// again for the same attachment gives the same.
     ///
     /// # Errors
-    /// [`CreateError`] when addresses or numbers have run out.
+    /// [`CreateError`] when addresses or numbers have run out, or foreign ones cannot be used.
     pub fn create(
         &mut self,
         container_id: &str,
@@ -56,29 +77,59 @@ impl State {
         netns: &str,
         pod: PodKey,
         pod_uid: &str,
+        foreign: Option<ForeignLink>,
     ) -> Result<EndpointSpec, CreateError> {
         if let Some(known) = self.find(container_id, ifname) {
             return Ok(known.spec.clone());
         }
         let id = self.free_number().ok_or_else(|| CreateError::Number { pod: pod.clone() })?;
         let owner = format!("{pod} [{id}]");
-        let lease = self.ipam.allocate(&owner);
-        let PodLease { v4, v6 } =
-            lease.map_err(|source| CreateError::Address { pod: pod.clone(), source })?;
+        let is_foreign = foreign.is_some();
+        let ForeignLink { host_ifname, v4, v6 } = match foreign {
+            Some(foreign) => self.usable(&pod, foreign)?,
+            None => {
+                let lease = self.ipam.allocate(&owner);
+                let PodLease { v4, v6 } =
+                    lease.map_err(|source| CreateError::Address { pod: pod.clone(), source })?;
+                ForeignLink { host_ifname: host_ifname(container_id, ifname), v4, v6 }
+            }
+        };
         let spec = EndpointSpec {
             id,
             container_id: container_id.to_owned(),
             ifname: ifname.to_owned(),
             netns: netns.to_owned(),
-            host_ifname: host_ifname(container_id, ifname),
+            host_ifname,
             pod,
             pod_uid: pod_uid.to_owned(),
             v4,
             v6,
+            foreign: is_foreign,
         };
         self.insert(Endpoint::new(spec.clone()));
         self.saves.insert(id);
         Ok(spec)
+    }
+
+    /// Only addresses of families that are on, and of nobody else: pods of the time before chaining hold addresses that
+    /// the other plugin, under the name of a new network, gives out once more.
+    fn usable(&self, pod: &PodKey, mut foreign: ForeignLink) -> Result<ForeignLink, CreateError> {
+        foreign.v4 = foreign.v4.filter(|_| self.settings.ipv4);
+        foreign.v6 = foreign.v6.filter(|_| self.settings.ipv6);
+        let addresses = foreign.v4.map(IpAddr::V4).into_iter().chain(foreign.v6.map(IpAddr::V6));
+        let mut none = true;
+        for address in addresses {
+            none = false;
+            let others = self.pods.iter().filter(|other| !other.finished && !other.host_network);
+            let of_object = others.filter(|other| other.addresses.contains(&address)).map(|other| &other.key);
+            let endpoints = self.endpoints.values().map(|endpoint| &endpoint.spec);
+            let of_endpoint =
+                endpoints.filter(|spec| spec.addresses().any(|a| a == address)).map(|spec| &spec.pod);
+            if let Some(other) = of_object.chain(of_endpoint).find(|other| *other != pod) {
+                return Err(CreateError::Taken { pod: pod.clone(), address, other: Box::new(other.clone()) });
+            }
+        }
+        if none { Err(CreateError::NoFamily { pod: pod.clone() }) } else { Ok(foreign) }
     }
 
     /// The plugin has made the pod's link.
@@ -107,7 +158,7 @@ impl State {
     ) -> Result<(), PodError> {
         let owner = format!("{} [{}]", spec.pod, spec.id);
         let claimed: Vec<Result<(), PodError>> =
-            spec.addresses().map(|address| self.ipam.claim(address, &owner)).collect();
+            spec.own_addresses().map(|address| self.ipam.claim(address, &owner)).collect();
         let mut endpoint = Endpoint::new(spec);
         endpoint.phase = Phase::Restoring;
         endpoint.attachment = attachment;
@@ -147,8 +198,11 @@ impl State {
         for address in endpoint.spec.addresses() {
             self.ipcache.claim(address, Source::OwnPod, None);
             self.local_rows.remove(&address.into());
+        }
+        for address in endpoint.spec.own_addresses() {
             self.ipam.release(address);
         }
+        self.dirty_routes |= endpoint.spec.foreign;
         if let Some(attachment) = &endpoint.attachment {
             self.pod_rows.remove(&attachment.host_ifindex);
         }
@@ -187,6 +241,7 @@ impl State {
         self.sequence += 1;
         endpoint.sequence = self.sequence;
         let id = endpoint.spec.id;
+        self.dirty_routes |= endpoint.spec.foreign;
         self.endpoints.insert(id, endpoint);
         self.dirty_endpoints.insert(id);
     }

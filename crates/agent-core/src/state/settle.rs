@@ -39,8 +39,9 @@ impl State {
             self.refresh_rows(*id);
         }
         self.refresh_host_row();
-        if std::mem::take(&mut self.dirty_nodes) {
-            self.routes.replace(routes::wanted(&self.settings, self.nodes.iter()));
+        if std::mem::take(&mut self.dirty_routes) {
+            let foreign = self.endpoints.values().flat_map(|endpoint| endpoint.spec.foreign_addresses());
+            self.routes.replace(routes::wanted(&self.settings, self.nodes.iter(), foreign));
         }
         update.blocks = self.ipcache.drain_blocks();
         let (hosts, prefixes) = self.ipcache.tables_mut();

@@ -54,7 +54,7 @@ impl State {
             }
         }
         if !touched.is_empty() {
-            self.dirty_nodes = true;
+            self.dirty_routes = true;
             self.place_api_servers(now);
             self.nodes_changed(now);
         }

@@ -59,7 +59,8 @@ impl Cluster {
             Self { state: State::new(settings, LabelFilter::new([]).expect("the default"), ipam) };
         for (ifindex, pod) in (101..).zip(world.pods.iter().filter(|pod| pod.here)) {
             let key = PodKey::new(pod.namespace, &pod.name);
-            let spec = cluster.state.create(&pod.name, "eth0", "/netns", key, "").expect("room for a pod");
+            let spec =
+                cluster.state.create(&pod.name, "eth0", "/netns", key, "", None).expect("room for a pod");
             assert_eq!(spec.addresses().next(), Some(pod.address));
             let mac = |last| [2, 0, 0, 0, ifindex as u8, last];
             cluster
