@@ -22,33 +22,41 @@ const NODE_PORT: u16 = 30_902;
 /// Long enough for a policy that cuts the node off to be rolled back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster of its own, with the firewall on.
-pub(crate) fn run(report: &mut Report) -> Result<()> {
+/// A cluster with the firewall on, and with what [`crate::language`] needs.
+pub(crate) fn up() -> Result<Cluster> {
+    let folder = format!("extraConfig.static-cnp-path={}", crate::language::FOLDER);
     let values = [
         "ipv6.enabled=true",
         "routingMode=tunnel",
         "hostFirewall.enabled=true",
         "policyDenyResponse=icmp",
         "extraConfig.host-firewall-confirm-timeout=10s",
+        "nodeSelectorLabels=true",
+        "policyCIDRMatchMode={nodes}",
+        &folder,
     ];
-    let cluster = Cluster::with("hostfw", &["--nodes", "2", "--ipv6"], &values)?;
+    Cluster::with("hostfw", &["--nodes", "2", "--ipv6"], &values)
+}
+
+/// Runs the scenarios.
+pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.title(&format!("The host firewall, with {} routing", Routing::Tunnel.name()));
     cluster.kubectl(&["label", "node", NODE, "role=guarded"])?;
     cluster.apply(&[manifests::namespace(), on_host(), service()])?;
     let pods = [("echo-a", NODE), ("pod-to-a", NODE), ("pod-to-b", "n2")];
     cluster.apply(&pods.map(|(name, node)| manifests::pod(name, node, &[80])))?;
-    wait_for_pods(&cluster)?;
-    doors(&cluster, report, "no policy", true)?;
+    wait_for_pods(cluster)?;
+    doors(cluster, report, "no policy", true)?;
 
     cluster.apply(&[policy(&json!(["kube-apiserver", "host"]))])?;
-    doors(&cluster, report, "locked down", false)?;
-    names(&cluster, report)?;
-    passes(&cluster, report, "locked down")?;
-    let applied = condition(&cluster)?;
+    doors(cluster, report, "locked down", false)?;
+    names(cluster, report)?;
+    passes(cluster, report, "locked down")?;
+    let applied = condition(cluster)?;
     report.check("locked down", "condition HostFirewall", "", &applied);
     report.show(&cluster.agent(NODE, &["cilium-dbg", "endpoint", "list"])?);
 
-    cut_off(&cluster, report)?;
+    cut_off(cluster, report)?;
     report.flush();
     Ok(())
 }
@@ -198,7 +206,8 @@ fn names(cluster: &Cluster, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn from_node(cluster: &Cluster, node: &str, target: &str) -> Result<String> {
+/// Whether a process of a node, or of `world`, reaches an address.
+pub(crate) fn from_node(cluster: &Cluster, node: &str, target: &str) -> Result<String> {
     let asked = cluster.command(&["exec", node, &probe(), "connect", target, "--timeout", "1500"]).output();
     Ok(word(asked.context("starting a client")?.status.success()).to_owned())
 }

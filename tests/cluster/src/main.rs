@@ -8,6 +8,7 @@ mod connectivity;
 mod faults;
 mod host_firewall;
 mod hubble;
+mod language;
 mod manifests;
 mod modes;
 mod report;
@@ -55,6 +56,8 @@ enum What {
     Modes,
     /// Policies for the nodes themselves, and what becomes of one that cuts its node off
     Hostfw,
+    /// Policies that name groups of blocks, services and nodes, and policies from files
+    Language,
     /// A wrong policy, tried on recorded flows, audited, enforced
     Tryout {
         /// Also kill the agent while it audits
@@ -115,12 +118,17 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             services::run(&cluster, Routing::Tunnel, report)?;
             restart::run(&cluster, kills.div_ceil(2), report)?;
             drop(cluster);
+            let cluster = host_firewall::up()?;
+            language::run(&cluster, report)?;
+            host_firewall::run(&cluster, report)?;
+            drop(cluster);
             faults::exhausted_pool(report)?;
             faults::full_tables(report)?;
             modes::run(report)?;
         }
         What::Modes => modes::run(report)?,
-        What::Hostfw => host_firewall::run(report)?,
+        What::Hostfw => host_firewall::run(&host_firewall::up()?, report)?,
+        What::Language => language::run(&host_firewall::up()?, report)?,
         What::Faults { parts } => {
             let own = [faults::Part::Pool, faults::Part::Tables];
             if parts.is_empty() || parts.iter().any(|part| !own.contains(part)) {
