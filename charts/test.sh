@@ -40,7 +40,7 @@ bad() {
 
 "$HELM" lint . --kube-version "$KUBE" >"$out" 2>&1 && ok || fail "helm lint"
 
-good defaults 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
+good defaults 'helm.sh/chart: cilium-0.1.0' 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
   'kube-proxy-replacement: "false"' 'image: "axoneme/cilium:0.1.0"' 'privileged: true' '!cluster-pool-ipv6' \
   '!bpf-lb' '!node-port' '!service-no-backend' '!cgroup' 'resources: [services]' \
   'set-cilium-node-taints: "true"' 'unmanaged-pod-watcher-interval: 15s' --

@@ -35,7 +35,9 @@ pub(crate) fn kubectl(lab: &Lab) -> Result<Command> {
 
 /// `cilium` as the administrator, inside `cp`.
 pub(crate) fn cilium(lab: &Lab) -> Result<Command> {
-    administrator(lab, own_binary("cilium")?)
+    let mut command = administrator(lab, own_binary("cilium")?)?;
+    command.env("HELM", tool("helm")?);
+    Ok(command)
 }
 
 fn administrator(lab: &Lab, program: PathBuf) -> Result<Command> {

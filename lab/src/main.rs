@@ -361,7 +361,8 @@ fn images(lab: &Lab, what: &ImageCommand) -> Result<()> {
         }
         ImageCommand::Load { which } => {
             let spec = lab.spec()?;
-            let archives = image::build(&which.or(|| image::all(spec.cni.takes_chart(), spec.dns))?)?;
+            // A cluster without a network gets ours by `cilium install`.
+            let archives = image::build(&which.or(|| image::all(spec.cni != Cni::Bridge, spec.dns))?)?;
             for node in spec.nodes() {
                 node::import_images(lab, &machine::Handle::open(lab, &node.name)?, &archives)?;
             }

@@ -299,6 +299,7 @@ pub(crate) async fn clients(config: &Config) -> Result<Clients> {
     let api = ApiConfig {
         server: config.api_server.clone(),
         kubeconfig: config.kubeconfig.clone(),
+        context: None,
         user_agent: Some(concat!("cilium-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
     };
     Clients::new(&api).await.context("cannot set up the connection to the API server")

@@ -1,12 +1,19 @@
 //! What can be said on the command line.
 
+mod cluster;
+
 use api::GoDuration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Look at a cluster, and try changes before they are made.
+pub(crate) use cluster::{
+    BedArgs, ConfigCommand, ConnectivityCommand, FeaturesCommand, FeaturesFormat, PerfArgs, ReachArgs,
+    ReleaseArgs, StatusArgs, StatusFormat, SysdumpArgs, TestArgs, UninstallArgs, UpgradeArgs, VersionArgs,
+};
+
+/// Install Cilium, look at a cluster, and try changes before they are made.
 #[derive(Debug, Parser)]
-#[command(name = "cilium", version, arg_required_else_help = true)]
+#[command(name = "cilium", arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -14,6 +21,32 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Install Cilium: looks at the cluster, says what it decided, and has helm install the chart
+    Install(ReleaseArgs),
+    /// Change an installation, or bring it to this command's version
+    Upgrade(UpgradeArgs),
+    /// Remove an installation; pods keep their addresses until they end
+    Uninstall(UninstallArgs),
+    /// How an installation is
+    Status(StatusArgs),
+    /// Keys of the ConfigMap cilium-config
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Whether pods reach what they should, and nothing else
+    #[command(subcommand)]
+    Connectivity(ConnectivityCommand),
+    /// Gather what helps to find a fault, without secrets
+    Sysdump(SysdumpArgs),
+    /// What is switched on
+    #[command(subcommand)]
+    Features(FeaturesCommand),
+    /// Versions of this program and of what runs
+    Version(VersionArgs),
+    /// Script that completes commands in a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Policies, before they are applied
     #[command(subcommand)]
     Policy(PolicyCommand),

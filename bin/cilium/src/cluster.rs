@@ -1,10 +1,11 @@
 //! What there is: pods, namespaces and policies, from the API server or from files.
 
-use crate::cli::{Enforcement, KnownArgs};
+use crate::cli::{Enforcement, KnownArgs, ReachArgs};
 use crate::files;
 use anyhow::{Context, Result, anyhow};
 use kube_watch::{ApiConfig, Clients};
 use policy::EnforcementMode;
+use serde_json::Value;
 use std::path::PathBuf;
 use whatif::{Cluster, Document, Inventory};
 
@@ -39,15 +40,54 @@ fn of_files(args: &KnownArgs, namespace: &str) -> Result<Known> {
     Ok(Known { inventory, mode, name: args.cluster_name.clone() })
 }
 
-async fn of_cluster(args: &KnownArgs) -> Result<Known> {
+/// The way to a cluster.
+pub(crate) struct Reach {
+    /// What it was made of.
+    pub(crate) config: ApiConfig,
+    /// The connection.
+    pub(crate) clients: Clients,
+    /// Namespace that Cilium runs in.
+    pub(crate) namespace: String,
+}
+
+/// Sets the way to a cluster up; nothing is sent yet.
+pub(crate) async fn reach(args: &ReachArgs) -> Result<Reach> {
+    let config = api_config(args.kubeconfig.as_ref(), args.context.as_ref());
+    let clients =
+        Clients::new(&config).await.context("no way to the cluster: name a kubeconfig with --kubeconfig")?;
+    Ok(Reach { config, clients, namespace: args.namespace.clone() })
+}
+
+fn api_config(kubeconfig: Option<&PathBuf>, context: Option<&String>) -> ApiConfig {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
-    let kubeconfig = args.kubeconfig.clone().or(home);
-    let config = ApiConfig {
-        kubeconfig,
+    ApiConfig {
+        kubeconfig: kubeconfig.cloned().or(home),
+        context: context.cloned(),
         user_agent: Some(concat!("cilium/", env!("CARGO_PKG_VERSION")).to_owned()),
         ..ApiConfig::default()
-    };
-    let clients = Clients::new(&config).await.context(
+    }
+}
+
+/// The object at a path, or `None`.
+pub(crate) async fn find(clients: &Clients, path: &str) -> Result<Option<Value>> {
+    match clients.read(path).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(anyhow!("{}", error.describe())),
+    }
+}
+
+/// All objects below a path; none if the server does not have their kind.
+pub(crate) async fn list(clients: &Clients, path: &str) -> Result<Vec<Value>> {
+    match clients.read_all(path).await {
+        Ok(objects) => Ok(objects),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(anyhow!("{}", error.describe())),
+    }
+}
+
+async fn of_cluster(args: &KnownArgs) -> Result<Known> {
+    let clients = Clients::new(&api_config(args.kubeconfig.as_ref(), None)).await.context(
         "no way to the cluster (--kubeconfig): name a kubeconfig, or give files with --pods and --policies",
     )?;
     let (objects, settings) =

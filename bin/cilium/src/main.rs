@@ -1,15 +1,25 @@
 //! `cilium`: looks at a cluster from outside, with its administrator's rights.
 //!
-//! Each command is a module that gives the text to print and the exit code; `policy` checks, compares and replays policies
-//! before they are applied. Deliberately absent: what needs a node's agent (`cilium-dbg` asks it).
+//! Each command is a module that gives the text to print and the exit code, and says what takes long while it goes on:
+//! `install` and its kin have helm bring the chart that is inside this program into a cluster; `status` tells how it is;
+//! `connectivity` tries it; `policy` checks, compares and replays policies before they are applied.
+//! Deliberately absent: a rendering of charts of our own (docs/decisions tells why), and what needs a node's agent
+//! (`cilium-dbg` asks it).
 #![forbid(unsafe_code)]
 
 mod cli;
 mod cluster;
+mod config;
+mod connectivity;
+mod features;
 mod files;
 mod flows;
+mod install;
 mod output;
 mod policy;
+mod status;
+mod sysdump;
+mod version;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -43,6 +53,16 @@ fn run(cli: &Cli) -> anyhow::Result<output::Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match &cli.command {
+            Command::Install(args) => install::install(args).await,
+            Command::Upgrade(args) => install::upgrade(args).await,
+            Command::Uninstall(args) => install::uninstall(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Config(command) => config::run(command).await,
+            Command::Connectivity(command) => connectivity::run(command).await,
+            Command::Sysdump(args) => sysdump::run(args).await,
+            Command::Features(command) => features::run(command).await,
+            Command::Version(args) => version::run(args).await,
+            Command::Completion { shell } => Ok(version::completion(*shell)),
             Command::Policy(command) => policy::run(command).await,
         }
     })

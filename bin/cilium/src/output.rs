@@ -3,6 +3,7 @@
 use crate::cli::{Format, Output};
 use anyhow::Context;
 use serde::Serialize;
+use std::io::Write;
 
 /// What a command has to say.
 pub(crate) struct Answer {
@@ -11,6 +12,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A text, and success.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 0 }
+    }
+
     /// An answer in the form that was asked for.
     pub(crate) fn new<T: Serialize>(
         output: Output,
@@ -26,6 +32,13 @@ impl Answer {
         };
         Ok(Self { text, code })
     }
+}
+
+/// Says something while a command goes on; whoever does not listen any more misses nothing.
+pub(crate) fn say(line: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", line.as_ref());
+    let _ = out.flush();
 }
 
 /// `1 flow`, `2 flows`.

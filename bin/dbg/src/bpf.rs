@@ -8,10 +8,10 @@ use crate::cli::{
     MetricsCommand, NatCommand, SocknatCommand,
 };
 use crate::output::render;
-use crate::table;
 use anyhow::{Result, bail};
 use api::bpf::{CtEntry, IpcacheEntry, LocalEndpoint, Metric, PolicyEntry, PolicyTable};
 use api::policy::PolicyRef;
+use api::table;
 use api::{Client, paths};
 use ipnet::IpNet;
 use std::collections::BTreeMap;

@@ -2,9 +2,9 @@
 
 use crate::cli::EndpointCommand;
 use crate::output::{Format, render};
-use crate::table;
 use anyhow::Result;
 use api::endpoint::Endpoint;
+use api::table;
 use api::{Client, paths};
 use std::fmt::Write;
 

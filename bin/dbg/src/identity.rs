@@ -2,9 +2,9 @@
 
 use crate::cli::IdentityCommand;
 use crate::output::render;
-use crate::table;
 use anyhow::Result;
 use api::identity::{Identity, IdentityUse};
+use api::table;
 use api::{Client, paths};
 use std::collections::BTreeMap;
 use std::fmt::Write;

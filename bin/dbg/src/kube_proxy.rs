@@ -2,9 +2,9 @@
 
 use crate::cli::KubeProxyCommand;
 use crate::output::render;
-use crate::table;
 use anyhow::Result;
 use api::kube_proxy::{Jump, Kept, Leftovers, Table};
+use api::table;
 use api::{Client, paths};
 use std::fmt::Write;
 

@@ -3,9 +3,9 @@
 use crate::cli::LrpCommand;
 use crate::output::render;
 use crate::service::host_port;
-use crate::table;
 use anyhow::Result;
 use api::lrp::{FrontendMapping, LocalRedirectPolicy};
+use api::table;
 use api::{Client, paths};
 use std::fmt::Write;
 

@@ -16,7 +16,6 @@ mod output;
 mod policy;
 mod service;
 mod status;
-mod table;
 mod trace;
 mod version;
 

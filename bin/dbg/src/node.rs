@@ -3,9 +3,9 @@
 use crate::cli::{IpCommand, NodeCommand};
 use crate::identity;
 use crate::output::render;
-use crate::table;
 use anyhow::Result;
 use api::node::{IpEntry, Node, NodeAddress};
+use api::table;
 use api::{Client, paths};
 use std::collections::BTreeMap;
 use std::fmt::Write;

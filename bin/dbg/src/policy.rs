@@ -2,9 +2,9 @@
 
 use crate::cli::PolicyCommand;
 use crate::output::render;
-use crate::table;
 use anyhow::{Result, bail};
 use api::policy::{Policy, Selector};
+use api::table;
 use api::{Client, paths};
 use std::fmt::Write;
 

@@ -2,9 +2,9 @@
 
 use crate::cli::ServiceCommand;
 use crate::output::render;
-use crate::table;
 use anyhow::Result;
 use api::service::{BackendAddress, FrontendAddress, Service};
+use api::table;
 use api::{Client, paths};
 use std::fmt::Write;
 

@@ -56,6 +56,7 @@ pub(crate) async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Resu
     let clients = Clients::new(&ApiConfig {
         server: config.api_server.clone(),
         kubeconfig: config.kubeconfig.clone(),
+        context: None,
         user_agent: Some(concat!("cilium-operator/", env!("CARGO_PKG_VERSION")).to_owned()),
     })
     .await?;

@@ -23,6 +23,8 @@ pub struct ApiConfig {
     pub server: Option<String>,
     /// A kubeconfig instead of the service account.
     pub kubeconfig: Option<PathBuf>,
+    /// Which of the kubeconfig's contexts; `None`: its current one.
+    pub context: Option<String>,
     /// Name of this program and version, as the server logs it.
     pub user_agent: Option<String>,
 }
@@ -104,7 +106,26 @@ async fn load(api: &ApiConfig) -> Result<Config, ConnectError> {
     };
     let failed = |source| ConnectError::Kubeconfig { path: path.clone(), source: Box::new(source) };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+    let options = KubeConfigOptions { context: api.context.clone(), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)
+}
+
+impl ApiConfig {
+    /// What the kubeconfig calls the cluster, and the API server's URL; `None` without a kubeconfig.
+    ///
+    /// # Errors
+    /// [`ConnectError`], when the kubeconfig cannot be read.
+    pub fn cluster(&self) -> Result<Option<(String, Option<String>)>, ConnectError> {
+        let Some(path) = &self.kubeconfig else { return Ok(None) };
+        let kubeconfig = Kubeconfig::read_from(path)
+            .map_err(|source| ConnectError::Kubeconfig { path: path.clone(), source: Box::new(source) })?;
+        let wanted = self.context.as_ref().or(kubeconfig.current_context.as_ref());
+        let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == wanted);
+        let Some(context) = context.and_then(|context| context.context.as_ref()) else { return Ok(None) };
+        let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster);
+        let server = cluster.and_then(|cluster| cluster.cluster.as_ref()?.server.clone());
+        Ok(Some((context.cluster.clone(), server)))
+    }
 }
 
 fn parse_address(address: &str) -> Result<http::Uri, ConnectError> {

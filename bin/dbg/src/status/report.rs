@@ -1,9 +1,9 @@
 //! The report: its lines and their order are Cilium's, each there only when its field is.
 
 use super::{Show, details};
-use crate::table;
 use api::GoDuration;
 use api::status::{BigTcp, Controller, Hubble, KubeProxyReplacement, Masquerading, Status};
+use api::table;
 use std::fmt::Write;
 use std::time::Duration;
 use time::OffsetDateTime;

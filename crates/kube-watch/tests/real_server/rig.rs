@@ -106,9 +106,14 @@ impl Rig {
         std::fs::write(&path, kubeconfig).unwrap();
         // The address of the configuration leads nowhere: the override must win.
         let server = Some(format!("127.0.0.1:{}", self.port));
-        Clients::new(&ApiConfig { server, kubeconfig: Some(path), user_agent: Some("test".into()) })
-            .await
-            .unwrap()
+        Clients::new(&ApiConfig {
+            server,
+            kubeconfig: Some(path),
+            user_agent: Some("test".into()),
+            ..ApiConfig::default()
+        })
+        .await
+        .unwrap()
     }
 
     fn log_end(&self) -> String {

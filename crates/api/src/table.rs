@@ -4,20 +4,51 @@
 //! Text after the last tab of a line belongs to no column. Lines without a tab separate blocks, so that a long line in
 //! the middle of a report does not tear the rest apart.
 
-/// Narrowest column.
-const MIN_WIDTH: usize = 5;
-/// Spaces between columns.
-const PADDING: usize = 3;
+/// How columns are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// Narrowest column, characters.
+    pub least: usize,
+    /// Spaces between columns.
+    pub gap: usize,
+}
+
+/// Those of `cilium-dbg`.
+pub const DBG: Columns = Columns { least: 5, gap: 3 };
+
+/// Lays out lines with tabs, as `cilium-dbg` does.
+#[must_use]
+pub fn layout(text: &str) -> String {
+    layout_as(text, DBG)
+}
 
 /// Lays out lines with tabs.
-pub(crate) fn layout(text: &str) -> String {
+#[must_use]
+pub fn layout_as(text: &str, columns: Columns) -> String {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    let mut layout = Layout { lines: &lines, widths: Vec::new(), out: String::with_capacity(text.len() * 2) };
+    let out = String::with_capacity(text.len() * 2);
+    let mut layout = Layout { lines: &lines, columns, widths: Vec::new(), out };
     layout.block(0, lines.len());
     layout.out
 }
 
+/// How many columns a cell takes on a screen: its characters without the colours.
+fn width(cell: &str) -> usize {
+    let mut count = 0;
+    let mut colour = false;
+    for character in cell.chars() {
+        match (colour, character) {
+            (false, '\x1b') => colour = true,
+            (true, 'm') => colour = false,
+            (true, _) => {}
+            (false, _) => count += 1,
+        }
+    }
+    count
+}
+
 struct Layout<'a> {
+    columns: Columns,
     lines: &'a [Vec<&'a str>],
     /// Widths of the columns to the left of the one that is looked at.
     widths: Vec<usize>,
@@ -36,12 +67,12 @@ impl Layout<'_> {
             }
             self.print(start, line);
             start = line;
-            let mut width = MIN_WIDTH;
+            let mut widest = self.columns.least;
             while line < end && self.has(line, column) {
-                width = width.max(self.lines[line][column].chars().count() + PADDING);
+                widest = widest.max(width(self.lines[line][column]) + self.columns.gap);
                 line += 1;
             }
-            self.widths.push(width);
+            self.widths.push(widest);
             self.block(start, line);
             self.widths.pop();
             start = line;
@@ -58,8 +89,8 @@ impl Layout<'_> {
         for line in &self.lines[start..end] {
             for (position, cell) in line.iter().enumerate() {
                 self.out.push_str(cell);
-                if let Some(width) = self.widths.get(position) {
-                    let gap = width.saturating_sub(cell.chars().count());
+                if let Some(wide) = self.widths.get(position) {
+                    let gap = wide.saturating_sub(width(cell));
                     self.out.extend(std::iter::repeat_n(' ', gap));
                 }
             }
@@ -90,5 +121,7 @@ mod tests {
     fn cells_are_counted_in_characters() {
         assert_eq!(layout("µµµµ\tx\nabcd\ty\n"), "µµµµ   x\nabcd   y\n");
         assert_eq!(layout(""), "");
+        let coloured = "\x1b[32mOK\x1b[0m\tx\nabcd\ty\n";
+        assert_eq!(layout(coloured), "\x1b[32mOK\x1b[0m     x\nabcd   y\n");
     }
 }

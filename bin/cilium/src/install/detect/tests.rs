@@ -1,0 +1,108 @@
+use super::*;
+use crate::cli::ReleaseArgs;
+use clap::{Args, FromArgMatches};
+
+fn user(args: &[&str]) -> Values {
+    let command = ReleaseArgs::augment_args(clap::Command::new("install"));
+    let matches = command.get_matches_from([&["install"], args].concat());
+    Values::read(&ReleaseArgs::from_arg_matches(&matches).expect("arguments")).expect("values")
+}
+
+fn facts() -> Facts {
+    Facts {
+        cluster: Some("kubernetes".to_owned()),
+        server: address("https://10.12.12.5:6443"),
+        node_addresses: vec!["172.31.0.11".parse().expect("an address")],
+        pod_cidrs: vec![Vec::new()],
+        ..Facts::default()
+    }
+}
+
+/// The lines of the article on 1.15, behind that of the version.
+#[test]
+fn the_screens_of_the_article() {
+    let with = Facts { kube_proxy: true, ..facts() };
+    let decided = decide(&with, &user(&[]));
+    assert_eq!(
+        decided.lines,
+        ["🔮 Auto-detected cluster name: kubernetes", "🔮 Auto-detected kube-proxy has been installed"]
+    );
+    assert_eq!(decided.values, json!({ "cluster": { "name": "kubernetes" } }));
+    let decided = decide(&facts(), &user(&[]));
+    assert_eq!(
+        decided.lines,
+        [
+            "🔮 Auto-detected cluster name: kubernetes",
+            "🔮 Auto-detected kube-proxy has not been installed",
+            "ℹ️  Cilium will fully replace all functionalities of kube-proxy"
+        ]
+    );
+    assert_eq!(
+        decided.values,
+        json!({ "cluster": { "name": "kubernetes" }, "kubeProxyReplacement": "true",
+            "k8sServiceHost": "10.12.12.5", "k8sServicePort": 6443 })
+    );
+}
+
+#[test]
+fn the_user_s_word_counts() {
+    let decided = decide(&facts(), &user(&["--set", "cluster.name=eu,kubeProxyReplacement=false"]));
+    assert_eq!(
+        decided.lines,
+        ["ℹ️  Using cluster name \"eu\"", "🔮 Auto-detected kube-proxy has not been installed"]
+    );
+    assert_eq!(decided.values, json!({}));
+}
+
+#[test]
+fn pods_get_addresses_that_nobody_has() {
+    let mut seen = Facts { kube_proxy: true, cluster: None, ..facts() };
+    seen.node_addresses.push("10.0.3.4".parse().expect("an address"));
+    assert_eq!(
+        decide(&seen, &user(&[])).values,
+        json!({ "ipam": { "operator": { "clusterPoolIPv4PodCIDRList": ["192.168.0.0/16"] } } }),
+        "172.16.0.0/12 is taken, too"
+    );
+    seen.pod_cidrs = vec![vec!["10.244.0.0/24".to_owned()], vec!["10.244.1.0/24".to_owned()]];
+    let decided = decide(&seen, &user(&[]));
+    assert_eq!(decided.values, json!({ "ipam": { "mode": "kubernetes" } }));
+    assert_eq!(decided.lines[0], "🔮 Auto-detected pod CIDRs of nodes: 10.244.0.0/24, 10.244.1.0/24");
+    seen.pod_cidrs.push(Vec::new());
+    assert_eq!(decide(&seen, &user(&["--set", "ipam.mode=cluster-pool"])).values, json!({}));
+}
+
+#[test]
+fn other_networks_are_named() {
+    let seen = Facts { networks: vec![("Flannel", "kube-flannel/kube-flannel-ds".to_owned())], ..facts() };
+    let told = decide(&seen, &user(&[])).lines.join("\n");
+    assert!(told.contains("Found Flannel (kube-flannel/kube-flannel-ds)"), "{told}");
+    let told = decide(&seen, &user(&["--set", "cni.chainingMode=generic-veth"])).lines.join("\n");
+    assert!(!told.contains("Flannel"), "{told}");
+}
+
+#[test]
+fn names_and_addresses_fit() {
+    assert_eq!(
+        cluster_name("basic_Cluster.us-east-1.eksctl.io.and-more"),
+        "basic-cluster-us-east-1-eksctl-i"
+    );
+    assert_eq!(cluster_name("arn:aws:eks/"), "arn-aws-eks");
+    assert_eq!(address("https://127.0.0.1:40123"), None);
+    assert_eq!(address("https://[::1]:6443"), None);
+    assert_eq!(address("https://[fd00::1]:6443/x"), Some(("fd00::1".to_owned(), 6443)));
+    assert_eq!(address("https://api.example.org"), Some(("api.example.org".to_owned(), 443)));
+    let slice = json!({ "metadata": { "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "endpoints": [{ "addresses": ["172.18.0.3"] }], "ports": [{ "port": 6443 }] });
+    assert_eq!(of_slices(&[slice]), Some(("172.18.0.3".to_owned(), 6443)));
+}
+
+#[test]
+fn nodes_tell_what_they_are() {
+    let node = json!({ "spec": { "providerID": "kind://docker/x/y", "podCIDRs": ["10.244.0.0/24"] },
+        "status": { "addresses": [{ "type": "Hostname", "address": "n1" }, { "type": "InternalIP", "address": "10.1.2.3" }] } });
+    let seen = of_nodes(&[node]);
+    assert_eq!(
+        (seen.flavour, seen.pod_cidrs, seen.node_addresses.len()),
+        (Some("kind"), vec![vec!["10.244.0.0/24".to_owned()]], 1)
+    );
+}
