@@ -8,17 +8,21 @@ mod balancing;
 pub(crate) mod chaining;
 mod hubble;
 mod keys;
+mod read;
+mod refusals;
+#[cfg(test)]
+mod refused;
 mod sources;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use flow::redact::Redaction;
 use ipnet::{Ipv4Net, Ipv6Net};
 use metrics::Selection;
@@ -29,6 +33,12 @@ pub(crate) use chaining::Chaining;
 use crate::tasks::drop_events;
 pub(crate) use balancing::{Acceleration, Balancing, SocketLb};
 pub(crate) use sources::{Options, gather};
+
+use read::{address, flag, list, number, optional, optional_path, path, port, text, value};
+use refusals::refusal;
+
+/// Bounds of the tables of connections: less serves no node, more is a slip of the pen.
+const TABLES: RangeInclusive<u32> = 1024..=1 << 24;
 
 /// Where pod addresses come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +250,7 @@ impl Config {
     pub(crate) fn parse(options: &Options) -> Result<Self> {
         let config = Config {
             node_name: options.get("k8s-node-name").to_owned(),
-            cluster_name: options.get("cluster-name").to_owned(),
+            cluster_name: cluster_name(options)?,
             api_server: text(options, "k8s-api-server"),
             kubeconfig: text(options, "k8s-kubeconfig-path").map(PathBuf::from),
             ipv4: flag(options, "enable-ipv4")?,
@@ -264,22 +274,22 @@ impl Config {
             deny_response: deny_response(options)?,
             network_policy: flag(options, "enable-k8s-networkpolicy")?,
             cluster_network_policy: flag(options, "enable-k8s-cluster-network-policy")?,
-            policy_files: text(options, "static-cnp-path").map(PathBuf::from),
+            policy_files: optional_path(options, "static-cnp-path")?,
             endpoint_objects: !flag(options, "disable-endpoint-crd")?,
-            devices: list(options.get("devices")),
+            devices: devices(options)?,
             mtu: Some(value::<u32>(options, "mtu")?).filter(|mtu| *mtu != 0),
             cni_exclusive: flag(options, "cni-exclusive")?,
             chaining: chaining::parse(options)?,
             host_legacy_routing: flag(options, "enable-host-legacy-routing")?,
-            paths: paths(options),
+            paths: paths(options)?,
             hubble: hubble(options)?,
             trace_every_packet: aggregation_is_off(options)?,
             sizes: MapSizes {
-                flows: value(options, "bpf-ct-global-tcp-max")?,
-                nat: value(options, "bpf-nat-global-max")?,
+                flows: number(options, "bpf-ct-global-tcp-max", TABLES)?,
+                nat: number(options, "bpf-nat-global-max", TABLES)?,
             },
             balancing: balancing::parse(options)?,
-            health_port: value(options, "agent-health-port")?,
+            health_port: port(options, "agent-health-port")?,
             metrics: metrics(options)?,
             debug: flag(options, "debug")?,
         };
@@ -314,14 +324,11 @@ impl Config {
             );
         }
         if !self.ipv4 && !self.ipv6 {
-            bail!("neither --enable-ipv4 nor --enable-ipv6 is set: pods need at least one address family");
-        }
-        if self.paths.run_dir.as_os_str().is_empty() {
-            bail!("--state-dir is empty: the agent needs a folder for its state, normally /var/run/cilium");
+            return Err(refusal("families", &[]));
         }
         if matches!(self.mtu, Some(mtu) if !(1280..=65_535).contains(&mtu)) {
             bail!(
-                "--mtu={} is outside 1280..65535, what IPv6 and the kernel allow",
+                "--mtu={} is outside 1280..65535, what IPv6 and the kernel allow: write a number in between, or 0 for that of the devices",
                 self.mtu.unwrap_or_default()
             );
         }
@@ -332,11 +339,7 @@ impl Config {
             );
         }
         if self.ip_masq_agent.is_some() && !self.masquerade_v4 && !self.masquerade_v6 {
-            bail!(
-                "--enable-ip-masq-agent=true cannot be used with --enable-ipv4-masquerade=false and \
-                 --enable-ipv6-masquerade=false: without masquerading there is nothing to except from it; set \
-                 --enable-ipv4-masquerade=true or --enable-ipv6-masquerade=true, or drop --enable-ip-masq-agent"
-            );
+            return Err(refusal("ip-masq-agent", &[]));
         }
         chaining::check(self)?;
         self.check_native_cidr()
@@ -347,71 +350,24 @@ impl Config {
     fn check_native_cidr(&self) -> Result<()> {
         let native = !self.tunnel() && self.ip_masq_agent.is_none();
         for (missing, masquerade, family) in [
-            (self.native_v4.is_none(), self.masquerade_v4, 4),
-            (self.native_v6.is_none(), self.masquerade_v6, 6),
+            (self.native_v4.is_none(), self.masquerade_v4, "4"),
+            (self.native_v6.is_none(), self.masquerade_v6, "6"),
         ] {
             if native && masquerade && missing {
-                bail!(
-                    "native routing cidr must be configured with option --ipv{family}-native-routing-cidr in combination with \
-                     --enable-ipv{family}-masquerade=true --routing-mode=native --ipam={} --enable-ipv{family}=true",
-                    self.ipam
-                );
+                let ipam = self.ipam.to_string();
+                return Err(refusal("native-cidr", &[("family", family), ("ipam", &ipam)]));
             }
         }
         Ok(())
     }
 }
 
-fn text(options: &Options, name: &str) -> Option<String> {
-    Some(options.get(name)).filter(|v| !v.is_empty()).map(str::to_owned)
-}
-
-fn value<T: FromStr>(options: &Options, name: &str) -> Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let raw = options.get(name).trim();
-    raw.parse().with_context(|| format!("option --{name}={raw} cannot be read"))
-}
-
-fn optional<T: FromStr>(options: &Options, name: &str) -> Result<Option<T>>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    if options.get(name).trim().is_empty() { Ok(None) } else { value(options, name).map(Some) }
-}
-
-/// An address and port; Cilium's form ":4244" means every address, empty none.
-fn address(options: &Options, name: &str) -> Result<Option<SocketAddr>> {
-    let text = match options.get(name).trim() {
-        "" => return Ok(None),
-        raw if raw.starts_with(':') => format!("[::]{raw}"),
-        raw => raw.to_owned(),
-    };
-    text.parse().map(Some).with_context(|| format!("option --{name}={text} is not an address and port"))
-}
-
-fn flag(options: &Options, name: &str) -> Result<bool> {
-    match options.get(name).trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "t" => Ok(true),
-        "false" | "0" | "f" | "" => Ok(false),
-        other => bail!("option --{name}={other} is neither true nor false"),
-    }
-}
-
-fn list(raw: &str) -> Vec<String> {
-    raw.split([',', ' ', '\n']).filter(|s| !s.is_empty()).map(str::to_owned).collect()
-}
-
 fn routing(options: &Options) -> Result<Routing> {
     let direct_routes = flag(options, "auto-direct-node-routes")?;
     match options.get("routing-mode") {
-        "tunnel" if direct_routes => bail!(
-            "--auto-direct-node-routes cannot be used with --routing-mode=tunnel: packets between nodes go through the tunnel; \
-             set --routing-mode=native or drop the option"
-        ),
+        "tunnel" if direct_routes => Err(refusal("direct-routes", &[])),
         "tunnel" => match options.get("tunnel-protocol") {
-            "vxlan" => Ok(Routing::Tunnel { port: value(options, "tunnel-port")? }),
+            "vxlan" => Ok(Routing::Tunnel { port: port(options, "tunnel-port")? }),
             other => bail!("--tunnel-protocol={other} is not supported: use vxlan"),
         },
         "native" => Ok(Routing::Native { direct_routes }),
@@ -478,16 +434,39 @@ fn aggregation_is_off(options: &Options) -> Result<bool> {
     }
 }
 
-fn paths(options: &Options) -> Paths {
-    Paths {
-        run_dir: options.get("state-dir").into(),
-        lib_dir: options.get("lib-dir").into(),
-        bpf_root: options.get("bpf-root").into(),
-        socket: options.get("socket-path").into(),
-        cni_conf_dir: options.get("cni-conf-dir").into(),
-        cni_conf: text(options, "write-cni-conf-when-ready").map(PathBuf::from),
-        cni_log: options.get("cni-log-file").into(),
+fn paths(options: &Options) -> Result<Paths> {
+    Ok(Paths {
+        run_dir: path(options, "state-dir")?,
+        lib_dir: path(options, "lib-dir")?,
+        bpf_root: path(options, "bpf-root")?,
+        socket: path(options, "socket-path")?,
+        cni_conf_dir: path(options, "cni-conf-dir")?,
+        cni_conf: optional_path(options, "write-cni-conf-when-ready")?,
+        cni_log: path(options, "cni-log-file")?,
+    })
+}
+
+/// Part of every pod's labels, and of the names under which nodes are known.
+fn cluster_name(options: &Options) -> Result<String> {
+    let name = options.get("cluster-name").trim();
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let fits = (1..=32).contains(&name.len()) && name.starts_with(letter) && name.ends_with(letter);
+    ensure!(
+        fits && name.chars().all(|c| letter(c) || c == '-'),
+        "--cluster-name={name} is no name of a cluster: use at most 32 of a-z, 0-9 and '-', the first and the last no '-'"
+    );
+    Ok(name.to_owned())
+}
+
+fn devices(options: &Options) -> Result<Vec<String>> {
+    let names = list(options.get("devices"));
+    for name in &names {
+        ensure!(
+            name.len() <= 15 && !name.contains('/'),
+            "--devices={name}: the kernel has no device of such a name; use names as `ip link` shows them, such as eth0"
+        );
     }
+    Ok(names)
 }
 
 fn metrics(options: &Options) -> Result<Option<crate::metrics::Wanted>> {
@@ -504,13 +483,13 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
     }
     let listen = address(options, "hubble-listen-address")?;
     Ok(Some(Hubble {
-        socket: options.get("hubble-socket-path").into(),
+        socket: path(options, "hubble-socket-path")?,
         tls: if listen.is_some() { hubble_tls(options)? } else { None },
         listen,
-        capacity: value(options, "hubble-event-buffer-capacity")?,
+        capacity: number(options, "hubble-event-buffer-capacity", 1..=65_535)?,
         metrics: hubble_metrics(options)?,
         export: hubble_export(options)?,
-        exports: text(options, "hubble-flowlogs-config-path").map(PathBuf::from),
+        exports: optional_path(options, "hubble-flowlogs-config-path")?,
         history: hubble::history(options)?,
         redaction: hubble::redaction(options)?,
         drop_events: hubble::drop_events(options)?,
@@ -518,15 +497,20 @@ fn hubble(options: &Options) -> Result<Option<Hubble>> {
 }
 
 fn hubble_export(options: &Options) -> Result<Option<observer::Export>> {
-    let Some(path) = text(options, "hubble-export-file-path") else { return Ok(None) };
+    let name = "hubble-export-file-path";
+    let file = match options.get(name) {
+        "" => return Ok(None),
+        "stdout" => PathBuf::from("stdout"),
+        _ => path(options, name)?,
+    };
     let filters =
         |name: &str| crate::exports::filters(options.get(name)).with_context(|| format!("option --{name}"));
     let allow = filters("hubble-export-allowlist")?;
     let deny = filters("hubble-export-denylist")?;
     let mask = list(options.get("hubble-export-fieldmask"));
-    let megabytes: u64 = value(options, "hubble-export-file-max-size-mb")?;
+    let megabytes: u64 = number(options, "hubble-export-file-max-size-mb", 1..=1 << 20)?;
     let backups = value(options, "hubble-export-file-max-backups")?;
-    let export = crate::exports::export(path.into(), allow, deny, mask, megabytes, backups, None);
+    let export = crate::exports::export(file, allow, deny, mask, megabytes, backups, None);
     export.map(Some).context("options --hubble-export-*")
 }
 

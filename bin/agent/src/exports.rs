@@ -59,7 +59,9 @@ pub(crate) fn filters(text: &str) -> Result<Vec<FlowFilter>> {
     while !rest.is_empty() {
         let mut objects = serde_json::Deserializer::from_str(rest).into_iter::<FlowFilter>();
         let filter =
-            objects.next().transpose().with_context(|| format!("{rest:?} begins with no FlowFilter"))?;
+            objects.next().transpose().with_context(|| {
+                format!("{rest:?} begins with no FlowFilter: write them as JSON, such as {{\"verdict\":[\"DROPPED\"]}}")
+            })?;
         filters.extend(filter);
         rest = rest[objects.byte_offset()..].trim_start_matches([',', ' ', '\n', '\t']);
     }

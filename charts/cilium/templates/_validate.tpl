@@ -32,6 +32,15 @@ Every text names the value, the reason and the cure.
 {{- end -}}
 {{- end -}}
 
+{{/* Fails with a sentence of files/refusals.yaml, which the agent has, too; argument: list of root, key, and what to fill in. */}}
+{{- define "cilium.refuse" -}}
+{{- $text := get ((index . 0).Files.Get "files/refusals.yaml" | fromYaml) (index . 1) -}}
+{{- range $name, $value := index . 2 -}}
+  {{- $text = $text | replace (printf "{%s}" $name) $value -}}
+{{- end -}}
+{{- fail $text -}}
+{{- end -}}
+
 {{- define "cilium.validate.hubble" -}}
 {{- $h := .Values.hubble -}}
 {{- if and $h.redact.enabled $h.redact.http.headers.allow $h.redact.http.headers.deny -}}
@@ -137,7 +146,7 @@ Every text names the value, the reason and the cure.
 
 {{- define "cilium.validate.families" -}}
 {{- if not (or .Values.ipv4.enabled .Values.ipv6.enabled) -}}
-  {{- fail "ipv4.enabled and ipv6.enabled are both false: pods need at least one address family." -}}
+  {{- include "cilium.refuse" (list . "families" dict) -}}
 {{- end -}}
 {{- end -}}
 
@@ -149,14 +158,14 @@ Every text names the value, the reason and the cure.
     {{- $masquerade := index $v (printf "enableIPv%sMasquerade" $family) -}}
     {{- $cidr := printf "ipv%sNativeRoutingCIDR" $family -}}
     {{- if and $enabled $masquerade (not (index $v $cidr)) (not $v.ipMasqAgent.enabled) -}}
-      {{- fail (printf "native routing cidr must be configured with option ipv%s-native-routing-cidr in combination with masquerade and routingMode=native (--enable-ipv%s-masquerade=true --routing-mode=native --ipam=%s --enable-ipv%s=true): set %s to the range in which pods keep their own address, or enableIPv%sMasquerade=false." $family $family $v.ipam.mode $family $cidr $family) -}}
+      {{- include "cilium.refuse" (list $ "native-cidr" (dict "family" $family "ipam" $v.ipam.mode)) -}}
     {{- end -}}
   {{- end -}}
 {{- else if $v.autoDirectNodeRoutes -}}
-  {{- fail "autoDirectNodeRoutes=true cannot be used with routingMode=tunnel: packets between nodes go through the tunnel. Set routingMode=native, or autoDirectNodeRoutes=false." -}}
+  {{- include "cilium.refuse" (list . "direct-routes" dict) -}}
 {{- end -}}
 {{- if and $v.ipMasqAgent.enabled (not (and $v.ipv4.enabled $v.enableIPv4Masquerade)) (not (and $v.ipv6.enabled $v.enableIPv6Masquerade)) -}}
-  {{- fail "ipMasqAgent.enabled=true cannot be used without masquerading: there is nothing to except from it. Set enableIPv4Masquerade=true or enableIPv6Masquerade=true (of an enabled family), or ipMasqAgent.enabled=false." -}}
+  {{- include "cilium.refuse" (list . "ip-masq-agent" dict) -}}
 {{- end -}}
 {{- end -}}
 
@@ -164,7 +173,7 @@ Every text names the value, the reason and the cure.
 {{- define "cilium.validate.services" -}}
 {{- $v := .Values -}}
 {{- if and (ne $v.loadBalancer.mode "snat") (ne $v.routingMode "native") -}}
-  {{- fail (printf "loadBalancer.mode=%s cannot be used with routingMode=%s: the backend's node learns the service's address from an IP option that the tunnel hides. Set routingMode=native or loadBalancer.mode=snat." $v.loadBalancer.mode $v.routingMode) -}}
+  {{- include "cilium.refuse" (list . "load-balancer-mode" (dict "mode" $v.loadBalancer.mode "routing" $v.routingMode)) -}}
 {{- end -}}
 {{- $ports := regexFindAll "[0-9]+" $v.nodePort.range -1 -}}
 {{- $first := index $ports 0 | int -}}

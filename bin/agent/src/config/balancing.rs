@@ -203,10 +203,10 @@ fn algorithm(options: &Options) -> Result<Algorithm> {
 fn forwarding(options: &Options) -> Result<ForwardingMode> {
     match options.get("bpf-lb-mode") {
         "snat" => Ok(ForwardingMode::Snat),
-        mode @ ("dsr" | "hybrid") if options.get("routing-mode") != "native" => bail!(
-            "--bpf-lb-mode={mode} cannot be used with --routing-mode=tunnel: the backend's node answers the client directly, and \
-             learns the service's address from an IP option that the tunnel hides; set --routing-mode=native or --bpf-lb-mode=snat"
-        ),
+        mode @ ("dsr" | "hybrid") if options.get("routing-mode") != "native" => {
+            let fields = [("mode", mode), ("routing", options.get("routing-mode"))];
+            Err(super::refusals::refusal("load-balancer-mode", &fields))
+        }
         "dsr" => Ok(ForwardingMode::Dsr),
         "hybrid" => Ok(ForwardingMode::Hybrid),
         other => bail!("--bpf-lb-mode={other} is unknown: use snat, dsr or hybrid"),
@@ -303,7 +303,7 @@ fn map_max(options: &Options) -> Result<Option<u32>> {
     let max = value(options, "bpf-lb-map-max")?;
     if max != 0 && !MAP_SIZES.contains(&max) {
         bail!(
-            "--bpf-lb-map-max={max} is outside {}..{}; 0 takes the default size of each table",
+            "--bpf-lb-map-max={max} is outside {}..{}: write a number in between, or 0 for the default size of each table",
             MAP_SIZES.start(),
             MAP_SIZES.end()
         );

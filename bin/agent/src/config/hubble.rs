@@ -3,24 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use flow::redact::{Headers, Redaction};
 
-use super::{Options, flag, list, value};
+use super::{Options, flag, list, number, optional_path};
 use crate::tasks::drop_events::Wanted;
 
 /// Where flows are kept beyond memory, and in how many bytes.
 pub(super) fn history(options: &Options) -> Result<Option<(PathBuf, u64)>> {
-    let path = PathBuf::from(options.get("hubble-history-path"));
-    if path.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    ensure!(path.is_absolute(), "--hubble-history-path={} is no absolute path", path.display());
-    let megabytes: u64 = value(options, "hubble-history-max-size-mb")?;
-    ensure!(
-        (1..=1 << 20).contains(&megabytes),
-        "--hubble-history-max-size-mb={megabytes} is outside 1..1048576: give the history some room"
-    );
+    let Some(path) = optional_path(options, "hubble-history-path")? else { return Ok(None) };
+    let megabytes: u64 = number(options, "hubble-history-max-size-mb", 1..=1 << 20)?;
     Ok(Some((path, megabytes << 20)))
 }
 
@@ -35,7 +27,9 @@ pub(super) fn redaction(options: &Options) -> Result<Option<Redaction>> {
         ("", "") => Headers::Keep,
         (_, "") => Headers::AllBut(names(allow)),
         ("", _) => Headers::These(names(deny)),
-        _ => bail!("--{allow} cannot be used with --{deny}: a header is hidden by one list or the other"),
+        _ => bail!(
+            "--{allow} cannot be used with --{deny}: a header is hidden by one list or the other; set one of them"
+        ),
     };
     Ok(Some(Redaction {
         url_query: flag(options, "hubble-redact-http-urlquery")?,
@@ -51,12 +45,13 @@ pub(super) fn drop_events(options: &Options) -> Result<Option<Wanted>> {
         return Ok(None);
     }
     let text = options.get("hubble-drop-events-interval");
-    let interval = duration(text)
-        .with_context(|| format!("option --hubble-drop-events-interval={text} is no duration such as 2m"))?;
+    let interval = duration(text).with_context(|| {
+        format!("option --hubble-drop-events-interval={text} is no duration: write one such as 2m or 1h30m")
+    })?;
     let names = list(options.get("hubble-drop-events-reasons"));
     let reasons = names.iter().map(|name| {
         Wanted::reason(name)
-            .with_context(|| format!("option --hubble-drop-events-reasons: {name} is no drop reason"))
+            .with_context(|| format!("option --hubble-drop-events-reasons: {name} is no drop reason: use names of the flow API such as policy_denied"))
     });
     Ok(Some(Wanted { interval, reasons: reasons.collect::<Result<_>>()? }))
 }

@@ -9,7 +9,7 @@ fn parse(pairs: &[(&str, &str)]) -> Result<Config> {
     Config::parse(&options)
 }
 
-fn refusal(pairs: &[(&str, &str)]) -> String {
+pub(super) fn refusal(pairs: &[(&str, &str)]) -> String {
     format!("{:#}", parse(pairs).expect_err("must be refused"))
 }
 
@@ -28,8 +28,9 @@ fn native_routing_with_masquerade_needs_a_cidr() {
     let text = refusal(&[("routing-mode", "native")]);
     assert_eq!(
         text,
-        "native routing cidr must be configured with option --ipv4-native-routing-cidr in combination with \
-         --enable-ipv4-masquerade=true --routing-mode=native --ipam=cluster-pool --enable-ipv4=true"
+        "native routing cidr must be configured with option ipv4-native-routing-cidr in combination with masquerade and \
+         routingMode=native (--enable-ipv4-masquerade=true --routing-mode=native --ipam=cluster-pool --enable-ipv4=true): set \
+         ipv4NativeRoutingCIDR to the range in which pods keep their own address, or enableIPv4Masquerade=false."
     );
     assert!(parse(&[("routing-mode", "native"), ("ipv4-native-routing-cidr", "10.0.0.0/8")]).is_ok());
     assert!(parse(&[("routing-mode", "native"), ("enable-ipv4-masquerade", "false")]).is_ok());
@@ -44,10 +45,7 @@ fn the_ip_masq_agent_excepts_from_what_there_is() {
     // Its list says what is inside, as the CIDR would.
     assert!(parse(&[on, ("routing-mode", "native")]).is_ok());
     let text = refusal(&[on, ("enable-ipv4-masquerade", "false")]);
-    assert!(
-        text.contains("--enable-ip-masq-agent=true cannot be used with --enable-ipv4-masquerade=false"),
-        "{text}"
-    );
+    assert!(text.contains("ipMasqAgent.enabled=true cannot be used without masquerading"), "{text}");
     let text = refusal(&[on, ("ip-masq-agent-config-path", "here")]);
     assert!(text.contains("--ip-masq-agent-config-path=here is no absolute path"), "{text}");
 }
@@ -76,7 +74,7 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
         (vec![("hubble-history-path", "here")], "--hubble-history-path=here is no absolute path"),
         (
             vec![("hubble-history-path", "/x"), ("hubble-history-max-size-mb", "0")],
-            "give the history some room",
+            "--hubble-history-max-size-mb=0 is outside 1..1048576",
         ),
         (vec![("hubble-drop-events", "true"), ("hubble-drop-events-interval", "2")], "is no duration"),
         (
@@ -92,8 +90,11 @@ fn contradictions_and_nonsense_are_refused_with_their_names() {
             "cannot be used with --hubble-redact-http-headers-deny",
         ),
         (vec![("prometheus-serve-addr", ":9962"), ("metrics", "cilium_version")], "begins with neither"),
-        (vec![("auto-direct-node-routes", "true")], "--auto-direct-node-routes cannot be used"),
-        (vec![("enable-ipv4", "false")], "neither --enable-ipv4 nor --enable-ipv6"),
+        (
+            vec![("auto-direct-node-routes", "true")],
+            "autoDirectNodeRoutes=true cannot be used with routingMode=tunnel",
+        ),
+        (vec![("enable-ipv4", "false")], "ipv4.enabled and ipv6.enabled are both false"),
         (vec![("enable-ipv4", "maybe")], "--enable-ipv4=maybe"),
         (vec![("mtu", "12")], "--mtu=12"),
         (vec![("tunnel-port", "99999")], "--tunnel-port=99999"),
@@ -266,8 +267,8 @@ fn options_that_the_load_balancer_cannot_follow_are_refused() {
         (("kube-proxy-replacement", "strict"), "--kube-proxy-replacement=strict is neither true nor false"),
         (("bpf-lb-sock", "maybe"), "--bpf-lb-sock=maybe"),
         (("bpf-lb-algorithm", "least"), "--bpf-lb-algorithm=least is unknown: use random or maglev"),
-        (("bpf-lb-mode", "dsr"), "--bpf-lb-mode=dsr cannot be used with --routing-mode=tunnel"),
-        (("bpf-lb-mode", "hybrid"), "--bpf-lb-mode=hybrid cannot be used with --routing-mode=tunnel"),
+        (("bpf-lb-mode", "dsr"), "loadBalancer.mode=dsr cannot be used with routingMode=tunnel"),
+        (("bpf-lb-mode", "hybrid"), "loadBalancer.mode=hybrid cannot be used with routingMode=tunnel"),
         (("bpf-lb-mode", "nat"), "--bpf-lb-mode=nat is unknown"),
         (
             ("bpf-lb-maglev-table-size", "65520"),
