@@ -15,7 +15,7 @@ LAB=target/debug/lab
 
 lab_up() {
   # shellcheck disable=SC2086
-  $LAB up ${LAB_ARGS:---nodes 2} --set k8sClusterNetworkPolicy.enabled=true
+  $LAB up ${LAB_ARGS:---nodes 2} --set k8sClusterNetworkPolicy.enabled=true --set nodeSelectorLabels=true
 }
 lab_images() { $LAB image load --conformance; }
 

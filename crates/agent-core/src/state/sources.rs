@@ -8,7 +8,7 @@ use abi::identity::{
     CLUSTER_MAX, CLUSTER_MIN, HEALTH, HOST, INGRESS, INIT, KUBE_APISERVER, REMOTE_NODE, UNKNOWN, UNMANAGED,
 };
 use ipnet::IpNet;
-use policy::{Direction, IdentityInfo, NamedPorts, Reference, Rule, Verdict};
+use policy::{Direction, IdentityInfo, NamedPorts, Peer, PortRule, Reference, Rule, Tier, Verdict};
 use types::{Label, Labels, NumericIdentity, PolicyKind, Source as LabelSource};
 
 use super::{PolicyObject, State};
@@ -202,12 +202,21 @@ impl State {
     fn checked(&self, mut object: PolicyObject) -> PolicyObject {
         let by_node = |rule: &Rule| rule.references().any(|one| matches!(one, Reference::Nodes(_)));
         if !self.settings.node_selectors && object.rules.iter().any(by_node) {
+            let tiered = object.origin.kind == PolicyKind::Cluster;
+            let what = if tiered { "nodes with labels as peers" } else { "fromNodes and toNodes" };
             object.refused = Some(format!(
-                "apply {}: fromNodes and toNodes need labels of nodes: set nodeSelectorLabels=true \
+                "apply {}: {what} need labels of nodes: set nodeSelectorLabels=true \
                  (enable-node-selector-labels), or remove them",
                 object.origin
             ));
-            object.rules = closing(&object.rules);
+            object.rules = match tiered {
+                true => object
+                    .rules
+                    .into_iter()
+                    .filter_map(|r| if by_node(&r) { barred(r) } else { Some(r) })
+                    .collect(),
+                false => closing(&object.rules),
+            };
         }
         object
     }
@@ -368,11 +377,22 @@ fn labels_of_pods(object: &ClusterIdentity) -> Option<Labels> {
     (!foreign.iter().any(|source| labels.has_source(source))).then_some(labels)
 }
 
+/// What is left of a ClusterNetworkPolicy's rule that cannot be applied, as the API's text asks: it accepts nothing, and
+/// denies everything if it would have denied or passed.
+fn barred(rule: Rule) -> Option<Rule> {
+    let (peers, ports) = (vec![Peer::All], vec![PortRule::ANY]);
+    (rule.verdict != Verdict::Allow).then(|| Rule { peers, ports, verdict: Verdict::Deny, ..rule })
+}
+
 /// What holds until a policy that was refused is put right.
 fn until_then(stays: bool, closing: &[Rule]) -> &'static str {
     let closes = |direction| closing.iter().any(|rule| rule.direction == direction);
     match (stays, closes(Direction::Ingress), closes(Direction::Egress)) {
         (true, ..) => "until then its last valid version holds",
+        // A ClusterNetworkPolicy's: each rule stands for itself.
+        _ if closing.iter().any(|rule| rule.tier != Tier::Normal) => {
+            "until then a rule of it that cannot be applied accepts nothing, and denies everything if it would have denied or passed"
+        }
         (_, true, true) => {
             "until then it allows nothing, and ingress and egress of the pods it selects are closed"
         }

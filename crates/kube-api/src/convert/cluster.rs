@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use policy::{Direction, Owner, Peer, PortRule, Protocol, Rule, Subject, Tier, Verdict};
+use policy::{Direction, Owner, Peer, PortRule, Protocol, Reference, Rule, Subject, Tier, Verdict};
 use types::Selector;
 
 use super::cilium::known;
@@ -154,13 +154,12 @@ fn one_peer(peer: &ClusterPeer, direction: Direction, path: &Path<'_>) -> Result
             networks.iter().enumerate().map(block).collect()
         }
         ClusterPeer { nodes: Some(selector), .. } => {
-            let everything = selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty())
-                && selector.match_expressions.as_ref().is_none_or(|list| list.is_empty());
-            let feature = "a selector of nodes by label as a peer";
-            match everything {
-                true => Ok(vec![Peer::Nodes(Selector::everything())]),
-                false => Err(path.key("nodes").refuse(Problem::Unsupported { feature })),
-            }
+            let selector = selectors::nodes(selector, &path.key("nodes"))?;
+            // All nodes are known without their labels.
+            Ok(vec![match selector == Selector::everything() {
+                true => Peer::Nodes(selector),
+                false => Peer::Listed(Reference::Nodes(selector)),
+            }])
         }
         _ => Err(path.key("domainNames").refuse(Problem::Unsupported { feature: "a DNS name as a peer" })),
     }

@@ -83,21 +83,26 @@ pub(super) fn pods(
     namespace: &str,
     path: &Path<'_>,
 ) -> Result<Selector, Refused> {
-    Ok(kubernetes(selector, "", path)?.and(&Label::k8s(key::NAMESPACE, namespace)))
+    Ok(kubernetes(selector, "k8s:", path)?.and(&Label::k8s(key::NAMESPACE, namespace)))
 }
 
 /// Pods of any namespace, by their labels.
 pub(super) fn pods_anywhere(selector: &KubernetesSelector, path: &Path<'_>) -> Result<Selector, Refused> {
-    kubernetes(selector, "", path)
+    kubernetes(selector, "k8s:", path)
+}
+
+/// Nodes, by their labels.
+pub(super) fn nodes(selector: &KubernetesSelector, path: &Path<'_>) -> Result<Selector, Refused> {
+    kubernetes(selector, "node:", path)
 }
 
 /// Pods of namespaces, by the namespaces' labels. `{}` means every namespace, but still pods.
 pub(super) fn namespaces(selector: &KubernetesSelector, path: &Path<'_>) -> Result<Selector, Refused> {
-    let prefix = format!("{}.", key::NAMESPACE_LABELS);
+    let prefix = format!("k8s:{}.", key::NAMESPACE_LABELS);
     Ok(kubernetes(selector, &prefix, path)?.and_exists(Source::K8s, key::NAMESPACE))
 }
 
-/// A Kubernetes selector, whose keys have no source.
+/// A Kubernetes selector, whose keys have no source; `prefix` begins with one.
 fn kubernetes(selector: &KubernetesSelector, prefix: &str, path: &Path<'_>) -> Result<Selector, Refused> {
     let names = selector.match_labels.iter().flatten().map(|(name, _)| name);
     let mut names = names.chain(selector.match_expressions.iter().flatten().map(|one| &one.key));
@@ -105,7 +110,7 @@ fn kubernetes(selector: &KubernetesSelector, prefix: &str, path: &Path<'_>) -> R
     if let Some(name) = names.find(|name| name.contains(':')) {
         return Err(path.refuse(SelectorError::BadKey { key: name.clone() }.into()));
     }
-    let full = |name: &str| format!("k8s:{prefix}{name}");
+    let full = |name: &str| format!("{prefix}{name}");
     let labels: Vec<(String, &str)> =
         selector.match_labels.iter().flatten().map(|(name, value)| (full(name), value.as_str())).collect();
     let expressions: Vec<(String, &str, &[String])> = selector
