@@ -17,6 +17,11 @@ impl PolicyTable {
         self.entries.insert((masked(&key, bits), bits), entry);
     }
 
+    /// All entries: key, how many bits of protocol and port count, entry.
+    pub fn entries(&self) -> impl Iterator<Item = (PolicyKey, u32, &PolicyEntry)> {
+        self.entries.iter().map(|((key, bits), entry)| (*key, *bits, entry))
+    }
+
     /// The most specific entry for a full key.
     pub fn lookup(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
         let dynamic = POLICY_FULL_BITS - POLICY_STATIC_BITS;

@@ -1,8 +1,9 @@
 //! One node twice.
 
+mod rows;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use abi::tables::{
@@ -44,7 +45,9 @@ pub struct Pair {
     pub node: Node,
     object: Object,
     policies: PolicyTables,
-    _place: Place,
+    place: Place,
+    /// Devices of pods that were made for [`Pair::take`].
+    devices: BTreeSet<u32>,
 }
 
 /// Parses a literal address.
@@ -97,7 +100,13 @@ fn node_config(tunnel: bool, extras: u32) -> NodeConfig {
 impl Pair {
     /// Loads the programs and fills both sides; `extras` are further features.
     pub fn new(place: Place, tunnel: bool, extras: u32) -> Result<Pair> {
-        let config = node_config(tunnel, extras);
+        let mut pair = Self::empty(place, node_config(tunnel, extras))?;
+        pair.addresses(tunnel)?;
+        Ok(pair)
+    }
+
+    /// Loads the programs for a node with this configuration; all that both sides know is where packets are routed.
+    pub fn empty(place: Place, config: NodeConfig) -> Result<Pair> {
         let small =
             [maps::FLOWS, maps::HALF_OPEN, maps::NAT, maps::NAT_HALF_OPEN, maps::FRAGMENTS, maps::HOSTS];
         let sizes: BTreeMap<String, u32> = small.iter().map(|name| ((*name).to_owned(), 65_536)).collect();
@@ -106,8 +115,7 @@ impl Pair {
         let policies = PolicyTables::adopt(object.maps.policies.try_clone()?, 8)?;
         let mut node = Node::default();
         node.config = config;
-        let mut pair = Pair { node, object, policies, _place: place };
-        pair.addresses(tunnel)?;
+        let mut pair = Pair { node, object, policies, place, devices: [POD_A, POD_B].into() };
         pair.routes();
         Ok(pair)
     }

@@ -57,15 +57,13 @@ impl Place {
     fn devices(&self) -> Result<()> {
         ip("link set lo up")?;
         for (name, index, addresses) in DEVICES {
-            ip(&format!("link add {name} index {index} type veth peer name p-{name}"))?;
+            self.device(name, *index)?;
             for address in *addresses {
                 ip(&format!(
                     "addr add {address} dev {name} {}",
                     if address.contains(':') { "nodad" } else { "" }
                 ))?;
             }
-            ip(&format!("link set {name} up"))?;
-            ip(&format!("link set p-{name} up"))?;
         }
         for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(Path::new("/proc/sys/net").join(file), "1")
@@ -86,6 +84,13 @@ impl Place {
             ))?;
         }
         ROUTES.iter().try_for_each(|route| ip(route))
+    }
+
+    /// Adds a device, and the peer at its other end.
+    pub fn device(&self, name: &str, index: u32) -> Result<()> {
+        ip(&format!("link add {name} index {index} type veth peer name p-{name}"))?;
+        ip(&format!("link set {name} up"))?;
+        ip(&format!("link set p-{name} up"))
     }
 
     /// Root of this place's bpffs.

@@ -7,6 +7,8 @@ use super::workspace::{Dependency, Package, Workspace};
 const SIDEWAYS: &[(&str, &str)] = &[
     // Measurements and tests stand on the same test node.
     ("axoneme-bench", "axoneme-kernel-tests"),
+    // The kernel judges the random policies that the simulator judges.
+    ("axoneme-kernel-tests", "axoneme-policy-tests"),
     // The relay's tests stand in front of real servers.
     ("axoneme-relay", "axoneme-observer"),
 ];

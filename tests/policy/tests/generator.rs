@@ -3,22 +3,11 @@
 //!
 //! `AXONEME_CASES=100000` judges that many packets (2,000 by default), `AXONEME_SEED=7` begins elsewhere.
 
-mod cluster;
-mod naive;
-mod random;
-mod written;
-
 use std::thread;
 
-use cluster::Cluster;
-use random::Random;
-
-/// Packets judged under one set of policies.
-const PACKETS: u64 = 50;
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use axoneme_policy_tests::cluster::Cluster;
+use axoneme_policy_tests::random::{Random, permutations};
+use axoneme_policy_tests::{PACKETS, naive, number, written};
 
 #[test]
 fn tables_do_what_the_api_says() {
@@ -67,7 +56,7 @@ fn every_order_of_events_ends_in_equal_maps() {
         let events = written.events();
         let last = events.len().saturating_sub(4);
         // All orders of the last four, after the others; then some of all.
-        let orders = random::permutations(events.len() - last);
+        let orders = permutations(events.len() - last);
         let mut maps = None;
         let tails = orders.iter().map(|order| (0..last).chain(order.iter().map(|i| last + i)).collect());
         let shuffles: Vec<Vec<usize>> = (0..16).map(|_| random.shuffle(events.len())).collect();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use abi::tables::POLICY_STATIC_BITS;
 use abi::{NodeConfig, PodFacts};
-use axoneme_agent_core::{
+use agent_core::{
     Attachment, Change, ClusterIdentity, Effect, Input, Node as ClusterNode, PodKey, Settings, State,
     key_prefix, kube,
 };
@@ -13,17 +13,38 @@ use ipam::PodAllocator;
 use policy::CidrMatch;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use trace::{Node, PolicyTable, Question, Surroundings};
+use trace::{Node, PolicyTable, Prepared, Question, Surroundings};
 use types::{LabelFilter, PolicyKind};
 
 use crate::naive::Outcome;
 use crate::written::{OTHER_NODE, OWN_NODE, Packet, World, node_labels};
 
-const NATIVE: u32 = 2;
-const HOST: u32 = 3;
+/// Index of the device towards other nodes and the outside.
+pub const NATIVE: u32 = 102;
+/// Index of the device towards the node itself.
+pub const HOST: u32 = 103;
+/// Index of the first pod's device; those of the others follow.
+pub const FIRST_POD: u32 = 110;
 
-pub(crate) struct Cluster {
+/// What an agent made of a world.
+pub struct Cluster {
     state: State,
+}
+
+/// The configuration of the node's programs.
+pub fn config() -> NodeConfig {
+    NodeConfig {
+        native_mtu: 9000,
+        host_ifindex: HOST,
+        features: abi::config::EXTENDED_PROTOCOLS,
+        world_v4: abi::identity::WORLD,
+        world_v6: abi::identity::WORLD,
+        ..NodeConfig::default()
+    }
+}
+
+fn around() -> Surroundings {
+    Surroundings { native: vec![NATIVE], ..Surroundings::default() }
 }
 
 fn read<T: DeserializeOwned>(object: &Value) -> T {
@@ -38,13 +59,14 @@ fn node(name: &str, underlay: &str, router: &str, pods: &str) -> ClusterNode {
 }
 
 impl Cluster {
-    pub(crate) fn of(world: &World) -> Self {
+    /// All events of the world, one after the other.
+    pub fn of(world: &World) -> Self {
         let order: Vec<usize> = (0..world.events().len()).collect();
         Self::in_order(world, &order, 0)
     }
 
     /// All events in this order, settled after some of them as `pattern` says.
-    pub(crate) fn in_order(world: &World, order: &[usize], pattern: usize) -> Self {
+    pub fn in_order(world: &World, order: &[usize], pattern: usize) -> Self {
         let own = node("n1", OWN_NODE, "10.0.0.1", "10.0.0.0/24");
         let ipam = PodAllocator::new(own.pod_cidrs.iter().copied(), &own.routers).expect("valid prefixes");
         let settings = Settings {
@@ -57,7 +79,7 @@ impl Cluster {
         };
         let mut cluster =
             Self { state: State::new(settings, LabelFilter::new([]).expect("the default"), ipam) };
-        for (ifindex, pod) in (101..).zip(world.pods.iter().filter(|pod| pod.here)) {
+        for (ifindex, pod) in (FIRST_POD..).zip(world.pods.iter().filter(|pod| pod.here)) {
             let key = PodKey::new(pod.namespace, &pod.name);
             let spec =
                 cluster.state.create(&pod.name, "eth0", "/netns", key, "", None).expect("room for a pod");
@@ -156,16 +178,9 @@ impl Cluster {
     }
 
     /// The tables, as the kernel would have them.
-    pub(crate) fn node(&self) -> Node {
+    pub fn node(&self) -> Node {
         let mut node = Node::default();
-        node.config = NodeConfig {
-            native_mtu: 9000,
-            host_ifindex: HOST,
-            features: abi::config::EXTENDED_PROTOCOLS,
-            world_v4: abi::identity::WORLD,
-            world_v6: abi::identity::WORLD,
-            ..NodeConfig::default()
-        };
+        node.config = config();
         node.now = 1_000_000_000_000;
         for (slot, (ifindex, row)) in self.state.pod_rows().rows().iter().enumerate() {
             let slot = slot as u32 + 1;
@@ -187,14 +202,18 @@ impl Cluster {
         node
     }
 
-    /// What becomes of a packet in the simulator.
-    pub(crate) fn send(&self, node: &mut Node, packet: &Packet) -> Outcome {
+    /// The packet and the program that it meets first; it opens a connection.
+    pub fn prepare(&self, node: &mut Node, packet: &Packet) -> Prepared {
         node.flows.clear();
         node.half_open.clear();
-        let around = Surroundings { native: vec![NATIVE], ..Surroundings::default() };
         let Packet { from, to, protocol, port } = *packet;
         let question = Question { source: from, destination: to, protocol, port, source_port: 0 };
-        let prepared = trace::prepare(node, &question, &around).expect("a packet that some program sees");
+        trace::prepare(node, &question, &around()).expect("a packet that some program sees")
+    }
+
+    /// What becomes of a packet in the simulator.
+    pub fn send(&self, node: &mut Node, packet: &Packet) -> Outcome {
+        let (prepared, around) = (self.prepare(node, packet), around());
         let traced = trace::trace(node, &prepared, &around);
         assert!(!traced.decisions.is_empty(), "nobody was asked about {packet:?}: {traced:?}");
         let denied = traced.decisions.iter().find(|decision| decision.verdict == "DENIED");
@@ -206,7 +225,7 @@ impl Cluster {
     }
 
     /// All rows as text; numbers of prefixes, which depend on who came first, by their prefixes.
-    pub(crate) fn maps(&self) -> Vec<String> {
+    pub fn maps(&self) -> Vec<String> {
         let cache = self.state.ipcache();
         let number = |number: u32| match abi::identity::is_local_scope(number) {
             false => number.to_string(),

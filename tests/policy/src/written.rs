@@ -7,42 +7,57 @@ use serde_json::{Value, json};
 
 use crate::random::Random;
 
-pub(crate) type Labels = BTreeMap<String, String>;
+/// Labels by key.
+pub type Labels = BTreeMap<String, String>;
 
 /// A pod; of this node, or of another.
 #[derive(Clone, Debug)]
-pub(crate) struct Pod {
-    pub(crate) namespace: &'static str,
-    pub(crate) name: String,
-    pub(crate) labels: Labels,
-    pub(crate) ports: Vec<(&'static str, u8, u16)>,
-    pub(crate) address: IpAddr,
-    pub(crate) here: bool,
+pub struct Pod {
+    /// Where it is.
+    pub namespace: &'static str,
+    /// Its name, which no other pod has.
+    pub name: String,
+    /// Its own labels.
+    pub labels: Labels,
+    /// Names of ports, with protocol number and port.
+    pub ports: Vec<(&'static str, u8, u16)>,
+    /// Its address.
+    pub address: IpAddr,
+    /// It runs on this node.
+    pub here: bool,
 }
 
 /// Everything.
-pub(crate) struct World {
-    pub(crate) namespaces: BTreeMap<&'static str, Labels>,
-    pub(crate) pods: Vec<Pod>,
-    pub(crate) policies: Vec<Value>,
+pub struct World {
+    /// Labels of namespaces.
+    pub namespaces: BTreeMap<&'static str, Labels>,
+    /// All pods.
+    pub pods: Vec<Pod>,
+    /// All policies, as they are written.
+    pub policies: Vec<Value>,
     /// What policies name: CiliumCIDRGroups, Services, EndpointSlices.
-    pub(crate) named: Vec<Value>,
+    pub named: Vec<Value>,
     /// Blocks mean nodes' addresses, pods' addresses.
-    pub(crate) cidr_match: (bool, bool),
+    pub cidr_match: (bool, bool),
 }
 
 /// The first packet of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Packet {
-    pub(crate) from: IpAddr,
-    pub(crate) to: IpAddr,
-    pub(crate) protocol: u8,
+pub struct Packet {
+    /// The sender.
+    pub from: IpAddr,
+    /// The receiver.
+    pub to: IpAddr,
+    /// Protocol number.
+    pub protocol: u8,
     /// For ICMP the type.
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
-pub(crate) const OWN_NODE: &str = "172.31.0.1";
-pub(crate) const OTHER_NODE: &str = "172.31.0.2";
+/// The address of this node. The kernel tests' node has it, too.
+pub const OWN_NODE: &str = "172.31.0.11";
+/// The address of the other node, of which the kernel tests' node is a neighbour.
+pub const OTHER_NODE: &str = "172.31.0.12";
 const OUTSIDE: &[&str] = &["203.0.113.5", "203.0.113.77", "198.51.100.9", "192.168.7.7"];
 const BLOCKS: &[&str] = &[
     "0.0.0.0/0",
@@ -53,7 +68,7 @@ const BLOCKS: &[&str] = &[
     "10.0.1.0/24",
     "10.0.1.5/32",
     "172.31.0.0/16",
-    "172.31.0.2/32",
+    "172.31.0.12/32",
     "203.0.113.0/24",
     "203.0.113.64/26",
     "203.0.113.77/32",
@@ -64,7 +79,8 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-pub(crate) fn world(random: &mut Random) -> World {
+/// Pods, policies, and what these name.
+pub fn world(random: &mut Random) -> World {
     let namespaces: BTreeMap<&'static str, Labels> =
         [("a", labels(&[("team", "x")])), ("b", labels(&[("team", "y")])), ("c", labels(&[]))].into();
     let mut pods = Vec::new();
@@ -89,7 +105,7 @@ pub(crate) fn world(random: &mut Random) -> World {
 }
 
 /// The labels of a node.
-pub(crate) fn node_labels(name: &str) -> Labels {
+pub fn node_labels(name: &str) -> Labels {
     labels(&[("zone", if name == "n1" { "here" } else { "there" })])
 }
 
@@ -157,6 +173,15 @@ fn teams(random: &mut Random) -> Value {
         0 => json!({}),
         1 => json!({ "matchExpressions": [{ "key": "team", "operator": "Exists" }] }),
         _ => json!({ "matchLabels": { "team": random.pick(&["x", "y"]) } }),
+    }
+}
+
+/// Nodes.
+fn zones(random: &mut Random) -> Value {
+    match random.below(3) {
+        0 => json!({}),
+        1 => json!({ "matchExpressions": [{ "key": "zone", "operator": "NotIn", "values": ["here"] }] }),
+        _ => json!({ "matchLabels": { "zone": random.pick(&["here", "there"]) } }),
     }
 }
 
@@ -254,12 +279,7 @@ fn cilium(random: &mut Random) -> Value {
                 rule["toServices"] = json!(services);
             }
             8 => {
-                let nodes = random.some(0, 2, |random| match random.below(3) {
-                    0 => json!({}),
-                    1 => json!({ "matchExpressions": [{ "key": "zone", "operator": "NotIn", "values": ["here"] }] }),
-                    _ => json!({ "matchLabels": { "zone": random.pick(&["here", "there"]) } }),
-                });
-                rule[format!("{way}Nodes")] = json!(nodes);
+                rule[format!("{way}Nodes")] = json!(random.some(0, 2, zones));
             }
             1 => {
                 let entities = random.some(1, 2, |random| {
@@ -310,7 +330,7 @@ fn cluster(random: &mut Random, number: usize) -> Value {
     let peer = |random: &mut Random, egress: bool| match random.below(if egress { 6 } else { 3 }) {
         0 => json!({ "namespaces": teams(random) }),
         1 | 2 => json!({ "pods": pods(random) }),
-        3 => json!({ "nodes": {} }),
+        3 => json!({ "nodes": zones(random) }),
         _ => json!({ "networks": random.some(1, 2, |random| random.pick(BLOCKS)) }),
     };
     let protocol = |random: &mut Random| {
@@ -347,7 +367,7 @@ fn cluster(random: &mut Random, number: usize) -> Value {
 
 impl World {
     /// A packet from or to a pod of this node.
-    pub(crate) fn packet(&self, random: &mut Random) -> Packet {
+    pub fn packet(&self, random: &mut Random) -> Packet {
         let here: Vec<IpAddr> = self.pods.iter().filter(|pod| pod.here).map(|pod| pod.address).collect();
         let outside = [OUTSIDE, &[OWN_NODE, OTHER_NODE]].concat();
         let far = outside.iter().map(|text| text.parse().expect("a literal address"));
@@ -362,7 +382,7 @@ impl World {
     }
 
     /// The objects that come one by one: pods of other nodes, namespaces' labels, policies.
-    pub(crate) fn events(&self) -> Vec<Value> {
+    pub fn events(&self) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
         for (name, labels) in &self.namespaces {
             events.push(json!({ "kind": "Namespace", "metadata": { "name": name, "labels": labels } }));
@@ -411,7 +431,8 @@ impl World {
         ]
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// Everything, to be read by people.
+    pub fn text(&self) -> String {
         let pods = self.pods.iter().map(|pod| format!("{pod:?}\n"));
         let policies = self.policies.iter().map(|policy| format!("{policy}\n"));
         let named = self.named.iter().map(|object| format!("{object}\n"));

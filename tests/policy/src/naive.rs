@@ -10,9 +10,12 @@ use crate::written::{Labels, OTHER_NODE, OWN_NODE, Packet, Pod, World, node_labe
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// Nobody drops it.
     Passes,
+    /// The sender's policy drops it.
     DroppedAtEgress,
+    /// The receiver's policy drops it.
     DroppedAtIngress,
 }
 
@@ -35,7 +38,7 @@ struct Question<'a> {
 }
 
 /// Both sides, as far as they are pods of this node.
-pub(crate) fn judge(world: &World, packet: &Packet) -> Outcome {
+pub fn judge(world: &World, packet: &Packet) -> Outcome {
     let pod = |address| world.pods.iter().find(|pod| pod.address == address);
     let (from, to) = (pod(packet.from), pod(packet.to));
     let ask = |subject, peer: Option<_>, address, egress| Question {
@@ -168,8 +171,8 @@ impl Question<'_> {
         if let Some(networks) = peer.get("networks") {
             return list(networks).iter().any(|cidr| self.in_block(cidr));
         }
-        if peer.get("nodes").is_some() {
-            return self.is_node();
+        if let Some(nodes) = peer.get("nodes") {
+            return self.is_selected_node(nodes);
         }
         self.peer.pod.is_some_and(|pod| self.is_meant(peer, pod))
     }
