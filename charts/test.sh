@@ -47,8 +47,8 @@ good defaults 'helm.sh/chart: cilium-0.1.0' 'routing-mode: tunnel' 'ipam: cluste
 good native 'routing-mode: native' 'auto-direct-node-routes: "true"' 'ipv4-native-routing-cidr: 10.0.0.0/8' -- -f profiles/native.yaml
 good dual-stack 'enable-ipv6: "true"' 'cluster-pool-ipv6-mask-size: "120"' 'operator-api-serve-addr: 127.0.0.1:9234' -- -f profiles/dual-stack.yaml
 good native-dual-stack 'ipv6-native-routing-cidr: fd00::/104' -- -f profiles/native.yaml -f profiles/dual-stack.yaml
-good cluster-policies 'enable-k8s-cluster-network-policy: "true"' 'resources: [clusternetworkpolicies]' 'name: clusternetworkpolicies.policy.networking.k8s.io' -- --set k8sClusterNetworkPolicy.enabled=true
-good cluster-policies-elsewhere 'resources: [clusternetworkpolicies]' '!CustomResourceDefinition' -- --set k8sClusterNetworkPolicy.enabled=true,k8sClusterNetworkPolicy.installCRD=false
+good cluster-policies 'enable-k8s-cluster-network-policy: "true"' 'resources: [clusternetworkpolicies]' 'resources: [clusternetworkpolicies/status]' 'name: clusternetworkpolicies.policy.networking.k8s.io' -- --set k8sClusterNetworkPolicy.enabled=true
+good cluster-policies-elsewhere 'resources: [clusternetworkpolicies]' 'resources: [clusternetworkpolicies/status]' '!CustomResourceDefinition' -- --set k8sClusterNetworkPolicy.enabled=true,k8sClusterNetworkPolicy.installCRD=false
 good cidr-match-mode 'policy-cidr-match-mode: nodes pods' 'enable-node-selector-labels: "true"' '~ciliumcidrgroups' -- --set 'policyCIDRMatchMode={nodes,pods}',nodeSelectorLabels=true
 good cidr-match-mode-as-text 'policy-cidr-match-mode: nodes' -- --set policyCIDRMatchMode=nodes
 good no-cidr-match-mode '!policy-cidr-match-mode' 'enable-node-selector-labels: "false"' --

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::ClusterResourceScope;
 use serde::{Deserialize, Serialize};
 
+use crate::policies::{PolicyStatus, conditioned};
 use crate::rule::Unknown;
 
 /// A policy of the cluster's admins.
@@ -16,7 +17,12 @@ pub struct ClusterNetworkPolicy {
     /// What it says.
     #[serde(default)]
     pub spec: ClusterPolicySpec,
+    /// How nodes took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<PolicyStatus>,
 }
+
+conditioned!(ClusterNetworkPolicy);
 
 /// What a ClusterNetworkPolicy says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

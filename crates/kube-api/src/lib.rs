@@ -48,6 +48,7 @@ pub use named::{address_list, named_service};
 pub use node::CiliumNode;
 pub use parts::{AnyPolicy, POLICY_KINDS, Part, is_closing, parts, rule_places};
 pub use policies::{
-    CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, PolicyCondition, PolicyStatus,
+    CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, CiliumPolicy, Conditioned, PolicyCondition,
+    PolicyStatus,
 };
 pub use redirect::CiliumLocalRedirectPolicy;

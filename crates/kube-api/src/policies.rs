@@ -121,15 +121,32 @@ impl PolicyCondition {
     }
 }
 
+/// Policies with conditions in their status.
+pub trait Conditioned {
+    /// The conditions as last read.
+    fn conditions(&self) -> &[PolicyCondition];
+}
+
 /// What the two policy kinds have in common.
-pub trait CiliumPolicy {
+pub trait CiliumPolicy: Conditioned {
     /// The rules, each with its path in the object: `spec`, `specs[0]`, ...
     fn rules(&self) -> Vec<(String, &Rule)>;
     /// Version of the specification; 0 where the object was never stored.
     fn generation(&self) -> i64;
-    /// The status as last read.
-    fn status(&self) -> Option<&PolicyStatus>;
 }
+
+macro_rules! conditioned {
+    ($kind:ty) => {
+        impl $crate::policies::Conditioned for $kind {
+            fn conditions(&self) -> &[$crate::policies::PolicyCondition] {
+                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+            }
+        }
+    };
+}
+pub(crate) use conditioned;
+conditioned!(CiliumNetworkPolicy);
+conditioned!(CiliumClusterwideNetworkPolicy);
 
 macro_rules! cilium_policy {
     ($kind:ident) => {
@@ -141,9 +158,6 @@ macro_rules! cilium_policy {
             }
             fn generation(&self) -> i64 {
                 self.metadata.generation.unwrap_or_default()
-            }
-            fn status(&self) -> Option<&PolicyStatus> {
-                self.status.as_ref()
             }
         }
     };

@@ -12,7 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
-use kube_api::{CiliumIdentity, CiliumPolicy, PolicyCondition, SCHEMA_VERSION_LABEL};
+use kube_api::{CiliumIdentity, Conditioned, PolicyCondition, SCHEMA_VERSION_LABEL};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -198,12 +198,12 @@ impl Clients {
     ///
     /// # Errors
     /// [`ApiError`]. A policy that is gone by now is no error.
-    pub async fn set_policy_condition<K: Object + CiliumPolicy>(
+    pub async fn set_policy_condition<K: Object + Conditioned>(
         &self,
         policy: &K,
         mut condition: PolicyCondition,
     ) -> Result<bool, ApiError> {
-        let conditions = policy.status().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let conditions = policy.conditions();
         if let Some(now) = conditions.iter().find(|now| now.kind == condition.kind) {
             if (&now.status, &now.message, &now.reason)
                 == (&condition.status, &condition.message, &condition.reason)

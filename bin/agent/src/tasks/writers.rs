@@ -8,8 +8,8 @@ use kube_api::endpoint::{
 };
 use kube_api::node::AddressPair;
 use kube_api::{
-    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumPolicy,
-    PolicyCondition,
+    CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy,
+    ClusterNetworkPolicy, Conditioned, PolicyCondition,
 };
 use kube_watch::write::{Created, Object};
 use kube_watch::{ApiError, Clients, Key};
@@ -121,24 +121,23 @@ async fn set_condition(
         PolicyKind::Ccnp => {
             set_valid::<CiliumClusterwideNetworkPolicy>(clients, node, origin, condition).await
         }
-        // Kubernetes' own kinds have no such status.
+        PolicyKind::Cluster => set_valid::<ClusterNetworkPolicy>(clients, node, origin, condition).await,
+        // Files have no status, nor has NetworkPolicy.
         _ => Ok(()),
     }
 }
 
 /// Says that a policy was rolled back on this node, or, where this node had said so, that it no longer is. Whether anything
 /// was written.
-async fn set_rolled_back<P: Object + CiliumPolicy>(
+async fn set_rolled_back<P: Object + Conditioned>(
     clients: &Clients,
     policy: &P,
     node: &str,
     condition: &Condition,
 ) -> Result<bool, ApiError> {
     let prefix = format!("node {node}: ");
-    let said = policy.status().is_some_and(|status| {
-        let told = |c: &PolicyCondition| c.status == "False" && c.message.starts_with(&prefix);
-        status.conditions.iter().any(|c| c.kind == PolicyCondition::HOST_FIREWALL && told(c))
-    });
+    let told = |c: &PolicyCondition| c.status == "False" && c.message.starts_with(&prefix);
+    let said = policy.conditions().iter().any(|c| c.kind == PolicyCondition::HOST_FIREWALL && told(c));
     let (status, reason, message) = match &condition.rolled_back {
         Some(why) => ("False", "RolledBack", format!("{prefix}{why}")),
         None if said => ("True", "Applied", format!("{prefix}this version is in force, or on trial")),
@@ -154,7 +153,7 @@ async fn set_rolled_back<P: Object + CiliumPolicy>(
     clients.set_policy_condition(policy, condition).await
 }
 
-async fn set_valid<P: Object + CiliumPolicy>(
+async fn set_valid<P: Object + Conditioned>(
     clients: &Clients,
     node: &str,
     origin: &PolicyOrigin,
@@ -173,6 +172,12 @@ async fn set_valid<P: Object + CiliumPolicy>(
         None => ("True", "Policy validation succeeded"),
         Some(reason) => ("False", reason.as_str()),
     };
+    // Cilium's kinds have none; conditions of Kubernetes' own must have one.
+    let reason = match (origin.kind, &condition.refused) {
+        (PolicyKind::Cluster, None) => "Accepted",
+        (PolicyKind::Cluster, Some(_)) => "Refused",
+        _ => "",
+    };
     if set_rolled_back(clients, &policy, node, condition).await? {
         policy = clients.get(&key).await?;
     }
@@ -180,7 +185,7 @@ async fn set_valid<P: Object + CiliumPolicy>(
         kind: PolicyCondition::VALID.to_owned(),
         status: status.to_owned(),
         last_transition_time: Some(crate::clock::rfc3339_seconds()),
-        reason: String::new(),
+        reason: reason.to_owned(),
         message: message.to_owned(),
     };
     clients.set_policy_condition(&policy, condition).await.map(drop)
