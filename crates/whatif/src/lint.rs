@@ -190,7 +190,8 @@ fn metadata(object: &Value, say: &mut Say<'_>) {
         let text = format!("{name:?} is no name: use lower case letters, digits, - and ., at most 253");
         say.error(&place.key("name"), false, text);
     }
-    let clusterwide = object.get("kind").is_some_and(|kind| kind == "CiliumClusterwideNetworkPolicy");
+    let clusterwide = ["CiliumClusterwideNetworkPolicy", "ClusterNetworkPolicy"];
+    let clusterwide = object.get("kind").is_some_and(|kind| clusterwide.iter().any(|one| kind == one));
     if clusterwide && text("namespace").is_some() {
         let text = "a cluster-wide policy is in no namespace: remove this, or use a CiliumNetworkPolicy";
         say.warn(&place.key("namespace"), text.to_owned());

@@ -1,5 +1,7 @@
 //! What the API server checks before anybody else: the schema of a kind.
 
+mod kinds;
+
 use crate::nearest::nearest;
 use crate::place::Place;
 use regex::Regex;
@@ -20,7 +22,9 @@ pub(crate) struct Violation {
 static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let crds = kube_api::crds::all_crds_json().unwrap_or_default();
     let definitions = crds.iter().filter_map(definition);
-    definitions.chain([("NetworkPolicy".to_owned(), network_policy())]).collect()
+    let more =
+        [("NetworkPolicy", kinds::network_policy()), ("ClusterNetworkPolicy", kinds::cluster_policy())];
+    definitions.chain(more.map(|(kind, schema)| (kind.to_owned(), schema))).collect()
 });
 
 /// The schema of a policy kind.
@@ -207,34 +211,6 @@ fn wrong_choice(schema: &Value, value: &Value) -> Option<String> {
     None
 }
 
-/// `NetworkPolicy` of `networking.k8s.io/v1`. The API server knows it by itself; it has no definition to read.
-fn network_policy() -> Value {
-    let labels = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-    let selector = json!({ "type": "object", "properties": {
-        "matchLabels": labels,
-        "matchExpressions": { "type": "array", "items": { "type": "object", "required": ["key", "operator"],
-            "properties": {
-                "key": { "type": "string" },
-                "operator": { "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
-                "values": { "type": "array", "items": { "type": "string" } } } } } } });
-    let block = json!({ "type": "object", "required": ["cidr"], "properties": {
-        "cidr": { "type": "string" },
-        "except": { "type": "array", "items": { "type": "string" } } } });
-    let peers = json!({ "type": "array", "items": { "type": "object", "properties": {
-        "podSelector": selector, "namespaceSelector": selector, "ipBlock": block } } });
-    let ports = json!({ "type": "array", "items": { "type": "object", "properties": {
-        "port": { "x-kubernetes-int-or-string": true },
-        "endPort": { "type": "integer", "minimum": 1, "maximum": 65535 },
-        "protocol": { "type": "string", "enum": ["TCP", "UDP", "SCTP"] } } } });
-    let rules = |peers_name: &str| json!({ "type": "array", "items": { "type": "object", "properties": { peers_name: peers, "ports": ports } } });
-    json!({ "type": "object", "required": ["metadata", "spec"], "properties": {
-        "apiVersion": { "type": "string" }, "kind": { "type": "string" },
-        "metadata": { "type": "object" }, "status": { "type": "object" },
-        "spec": { "type": "object", "properties": {
-            "podSelector": selector, "ingress": rules("from"), "egress": rules("to"),
-            "policyTypes": { "type": "array", "items": { "type": "string", "enum": ["Ingress", "Egress"] } } } } } })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +257,29 @@ mod tests {
                 "spec.ingress[0].ports[0].protocol: \"HTTP\" is not allowed here: use one of TCP, UDP, SCTP",
                 "spec.ingress[0].to: the field to is unknown: check its spelling and its indentation, or remove it",
                 "spec.podSelectr: the field podSelectr is unknown: write podSelector",
+            ]
+        );
+    }
+
+    #[test]
+    fn policies_of_admins() {
+        let peers = json!([{ "nodes": { "matchLabels": { "zone": "a" } } }, { "networks": ["10.0.0.0/8"] }]);
+        let good = json!({ "tier": "Admin", "priority": 1, "subject": { "namespaces": {} },
+            "egress": [{ "action": "Deny", "to": peers, "protocols": [{ "tcp": { "destinationPort": { "number": 80 } } }] }] });
+        assert!(found("ClusterNetworkPolicy", good).is_empty());
+        let wrong = json!({ "tier": "admin", "priority": 1001, "ingress": [{ "action": "Allow", "from": [], "form": 1,
+            "protocols": [{ "tcp": { "destinationPort": { "range": { "start": 80, "ende": 0 } } } }] }] });
+        assert_eq!(
+            found("ClusterNetworkPolicy", wrong),
+            [
+                "spec: the field subject is missing: add it",
+                "spec.ingress[0].action: \"Allow\" is not allowed here: use one of Accept, Deny, Pass",
+                "spec.ingress[0].form: the field form is unknown: write from",
+                "spec.ingress[0].from: 0 items are too few: at least 1",
+                "spec.ingress[0].protocols[0].tcp.destinationPort.range: the field end is missing: add it",
+                "spec.ingress[0].protocols[0].tcp.destinationPort.range.ende: the field ende is unknown: write end",
+                "spec.priority: 1001 is out of range: write a number from 0 to 1000",
+                "spec.tier: \"admin\" is not allowed here: write Admin",
             ]
         );
     }

@@ -56,11 +56,8 @@ fn subjects(policy: &Applicable<'_>, cluster: &Inventory, say: &mut Say<'_>) {
         }
         if let Some(nobody) = why_nobody(selector, cluster) {
             let spec = Place::default().parse(spec, &policy.object);
-            let field = if policy.object.pointer("/spec/podSelector").is_some() {
-                "podSelector"
-            } else {
-                "endpointSelector"
-            };
+            let is_there = |field: &&str| policy.object.pointer(&format!("/spec/{field}")).is_some();
+            let field = ["podSelector", "subject"].into_iter().find(is_there).unwrap_or("endpointSelector");
             let place = pointed(&policy.object, &spec.key(field), &nobody);
             say.warn(&place, format!("the policy selects no pod: {}", nobody.text));
         }

@@ -108,7 +108,15 @@ pub(super) fn pointed(object: &Value, selector: &Place, nobody: &Nobody) -> Plac
             crate::place::Step::Index(index) => value.get(index),
         })
     };
-    let inner = [selector.clone(), selector.key("podSelector"), selector.key("namespaceSelector")];
+    let pods = selector.key("pods");
+    let inner = [
+        selector.clone(),
+        selector.key("podSelector"),
+        selector.key("namespaceSelector"),
+        selector.key("namespaces"),
+        pods.key("podSelector"),
+        pods.key("namespaceSelector"),
+    ];
     for place in inner {
         let Some(value) = at(&place) else { continue };
         let labels = value.get("matchLabels").and_then(Value::as_object);

@@ -184,3 +184,44 @@ fn a_cluster_under_audit_denies_nothing() {
         ["shop/web Ingress ALLOWED→AUDIT shop/client 80/TCP x1 by CiliumNetworkPolicy shop/web"]
     );
 }
+
+#[test]
+fn policies_of_admins_come_before_and_after_the_others() {
+    let node = "---\nkind: Node\nmetadata: {name: n2, labels: {zone: a}}\n\
+        status: {addresses: [{type: InternalIP, address: 172.31.0.2}]}\n";
+    let before = inventory(&format!("{CLUSTER}{node}"));
+    let candidate = "\
+kind: ClusterNetworkPolicy
+metadata: {name: admin}
+spec:
+  tier: Admin
+  priority: 1
+  subject: {namespaces: {}}
+  ingress:
+  - {action: Pass, from: [{pods: {podSelector: {matchLabels: {app: client}}}}]}
+  - {action: Deny, from: [{namespaces: {}}]}
+  egress:
+  - {action: Deny, to: [{nodes: {matchLabels: {zone: a}}}]}
+";
+    let (client, web) = (pod("client", 1001), pod("web", 1002));
+    let to_node = |address: &str| {
+        let node = json!({ "identity": 6, "labels": ["reserved:remote-node"] });
+        let egress = json!({ "traffic_direction": "EGRESS" });
+        flow(("10.0.0.1", client.clone()), (address, node), "FORWARDED", egress)
+    };
+    let flows = [
+        flow(("10.0.0.1", client.clone()), ("10.0.1.2", web.clone()), "FORWARDED", json!({})),
+        flow(("10.0.1.2", web), ("10.0.0.1", client.clone()), "FORWARDED", json!({})),
+        to_node("172.31.0.2"),
+        to_node("172.31.0.3"),
+    ];
+    let after = before.with(&inventory(candidate).policies);
+    let replayed = replay(&before, &after, EnforcementMode::Default, "default", &flows);
+    assert_eq!(
+        lines(&replayed),
+        [
+            "shop/client Egress ALLOWED→DENIED remote-node (172.31.0.2) 80/TCP x1 by ClusterNetworkPolicy admin",
+            "shop/client Ingress ALLOWED→DENIED shop/web 80/TCP x1 by ClusterNetworkPolicy admin",
+        ]
+    );
+}
