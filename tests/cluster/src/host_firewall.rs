@@ -33,6 +33,7 @@ pub(crate) fn up() -> Result<Cluster> {
         "extraConfig.host-firewall-confirm-timeout=10s",
         "nodeSelectorLabels=true",
         "policyCIDRMatchMode={nodes}",
+        "k8sClusterNetworkPolicy.enabled=true",
         &folder,
     ];
     Cluster::with("hostfw", &["--nodes", "2", "--ipv6"], &values)

@@ -184,6 +184,27 @@ fn nodes(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
     label("zone=there")?;
     scene.node_calls(report, "fromNodes", true)?;
     scene.calls(report, "toNodes", NODE_ADDRESS, NODE_PORT, true)?;
+    let tier = json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+        "metadata": { "name": "not-there" },
+        "spec": {
+            "tier": "Admin", "priority": 1, "subject": { "namespaces": {} },
+            "egress": [{ "action": "Deny", "to": [{ "nodes": there }] }],
+        },
+    });
+    scene.cluster.apply(&[tier])?;
+    let valid = [
+        "get",
+        "clusternetworkpolicy",
+        "not-there",
+        "-o",
+        "jsonpath={.status.conditions[?(@.type=='Valid')].status}",
+    ];
+    let seen = until(|| Ok(scene.cluster.kubectl(&valid)?.trim().to_owned()), "True")?;
+    report.check("an admin denies nodes", "status condition Valid", "True", &seen);
+    scene.calls(report, "an admin denies nodes", NODE_ADDRESS, NODE_PORT, false)?;
+    scene.cluster.kubectl(&["delete", "clusternetworkpolicy", "not-there"])?;
+    scene.calls(report, "the admin's policy deleted", NODE_ADDRESS, NODE_PORT, true)?;
     label("zone=here")?;
     scene.node_calls(report, "fromNodes, other label", false)?;
     scene.calls(report, "toNodes, other label", NODE_ADDRESS, NODE_PORT, false)?;
