@@ -14,6 +14,7 @@ use hubble_pb::relay::{NodeState, NodeStatusEvent};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long a connection may take, and how long to wait before the next try.
@@ -101,6 +102,17 @@ impl Relay {
         }
     }
 
+    /// What a stream that breaks says of itself is about frames and sockets; the rest is in the log.
+    fn broken(&self, status: &tonic::Status) -> anyhow::Error {
+        tracing::debug!(%status, "a stream that broke");
+        match status.code() {
+            Code::Unknown | Code::Internal | Code::Cancelled | Code::Unavailable => {
+                anyhow::anyhow!("the relay at {} broke the stream off", self.address)
+            }
+            _ => anyhow::anyhow!("the relay at {} refuses: {}", self.address, status.message()),
+        }
+    }
+
     async fn follow_on(&self, hub: &Hub) {
         let mut told = String::new();
         loop {
@@ -127,7 +139,8 @@ impl Relay {
         while let Some(answers) = stream.next().await {
             let mut flows = Vec::with_capacity(answers.len());
             for answer in answers {
-                let GetFlowsResponse { response_types, .. } = answer?;
+                let GetFlowsResponse { response_types, .. } =
+                    answer.map_err(|status| self.broken(&status))?;
                 match response_types {
                     Some(ResponseTypes::Flow(mut flow)) => {
                         clip(&mut flow);

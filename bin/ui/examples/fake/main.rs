@@ -9,7 +9,6 @@ mod scene;
 
 use anyhow::Context;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
@@ -94,7 +93,7 @@ async fn denied(State((observer, scene)): State<(Observer, Arc<Mutex<Scene>>)>) 
     Json(json!({ "time": now / 1_000_000 }))
 }
 
-async fn kinds(Path((_, _, kind)): Path<(String, String, String)>) -> Result<Json<Value>, StatusCode> {
+async fn kinds(Path((_, _, kind)): Path<(String, String, String)>) -> objects::Answer {
     objects::list(&kind)
 }
 

@@ -5,15 +5,22 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+/// An answer as an API server gives it.
+pub(crate) type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;
+
 /// The answer to a list of a kind, by its plural.
-pub(crate) fn list(kind: &str) -> Result<Json<Value>, StatusCode> {
+pub(crate) fn list(kind: &str) -> Answer {
     let (name, version, items) = match kind {
         "pods" => ("Pod", "v1", SERVICES.iter().enumerate().map(|(n, service)| pod(n, service)).collect()),
         "namespaces" => ("Namespace", "v1", namespaces()),
         "networkpolicies" => ("NetworkPolicy", "networking.k8s.io/v1", vec![frontend()]),
         "ciliumnetworkpolicies" => ("CiliumNetworkPolicy", "cilium.io/v2", vec![redis(), payment()]),
         "ciliumclusterwidenetworkpolicies" => ("CiliumClusterwideNetworkPolicy", "cilium.io/v2", vec![dns()]),
-        _ => return Err(StatusCode::NOT_FOUND),
+        _ => {
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
+                "message": format!("there are no {kind}"), "code": 404 });
+            return Err((StatusCode::NOT_FOUND, Json(status)));
+        }
     };
     Ok(Json(json!({ "kind": format!("{name}List"), "apiVersion": version, "metadata": {}, "items": items })))
 }
