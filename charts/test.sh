@@ -129,6 +129,12 @@ good monitors 'kind: ServiceMonitor' 'name: cilium-agent' 'name: cilium-operator
   --set operator.prometheus.serviceMonitor.enabled=true,operator.prometheus.serviceMonitor.namespace=monitoring \
   --set 'hubble.metrics.enabled={tcp},hubble.metrics.serviceMonitor.enabled=true,hubble.metrics.serviceMonitor.labels.release=mine' \
   --set hubble.metrics.serviceMonitor.scrapeTimeout=5s
+good relay-metrics 'metrics-listen-address: ":9966"' 'prometheus.io/port: "9966"' 'containerPort: 9966' '!hubble-relay-metrics' -- \
+  --set hubble.relay.enabled=true,hubble.relay.prometheus.enabled=true
+good relay-monitor 'name: hubble-relay-metrics' 'port: 9966' 'kind: ServiceMonitor' '!prometheus.io/port: "9966"' -- \
+  --set hubble.relay.enabled=true,hubble.relay.prometheus.enabled=true,hubble.relay.prometheus.serviceMonitor.enabled=true \
+  --set hubble.relay.prometheus.serviceMonitor.trustCRDsExist=true
+good no-relay-metrics '!metrics-listen-address' '!9966' -- --set hubble.relay.enabled=true
 good monitors-on-trust 'kind: ServiceMonitor' '~prometheus.io/port: "9963"' '!name: hubble-metrics' -- \
   --set prometheus.enabled=true,prometheus.serviceMonitor.enabled=true,prometheus.serviceMonitor.trustCRDsExist=true
 bad monitors-unknown 'install the operator for Prometheus first' -- --set operator.prometheus.serviceMonitor.enabled=true

@@ -1,6 +1,7 @@
 //! The relay, put together.
 
 use crate::config::Config;
+use crate::metrics;
 use anyhow::Context;
 use grpc::{Client, Trust};
 use relay::{Dial, Pool, Relay};
@@ -25,8 +26,12 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let listener = bind("listen-address", config.listen).await?;
     let health = bind("health-listen-address", config.health).await?;
+    let numbers = match config.metrics {
+        Some(address) => Some(bind("metrics-listen-address", address).await?),
+        None => None,
+    };
     let serving = async {
-        tokio::try_join!(serve(&config, listener, &stop), serve_health(health, &stop))?;
+        tokio::try_join!(serve(&config, listener, numbers, &stop), serve_health(health, &stop))?;
         Ok(())
     };
     tokio::select! {
@@ -40,7 +45,12 @@ async fn bind(option: &str, address: std::net::SocketAddr) -> anyhow::Result<Tcp
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on --{option}={address}"))
 }
 
-async fn serve(config: &Config, listener: TcpListener, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    numbers: Option<TcpListener>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let dial = dial(config).await;
     // The certificates of nodes are for names of the cluster; this one is for none of them, and they cover it all the same.
     let peer_name = config
@@ -48,13 +58,19 @@ async fn serve(config: &Config, listener: TcpListener, stop: &CancellationToken)
         .is_some()
         .then(|| format!("hubble-peer.{}.hubble-grpc.cilium.io", config.cluster.replace('.', "-")));
     let (pool, keep) = Pool::new(config.peer_service.clone(), peer_name, dial, stop.clone());
+    let numbers = async {
+        match numbers {
+            Some(listener) => axum::serve(listener, metrics::routes(pool.clone())).await,
+            None => std::future::pending().await,
+        }
+    };
     let relay = Relay::new(
         relay::Config {
             name: hostname(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             window: config.window,
         },
-        pool,
+        pool.clone(),
     );
     tracing::info!(address = %config.listen, peers = config.peer_service, tls = config.server.is_some(), "serving");
     let ended = stop.clone().cancelled_owned();
@@ -69,6 +85,7 @@ async fn serve(config: &Config, listener: TcpListener, stop: &CancellationToken)
     };
     tokio::select! {
         served = serving => Ok(served?),
+        served = numbers => served.context("cannot serve metrics"),
         () = keep => Ok(()),
     }
 }

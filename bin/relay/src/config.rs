@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Address to serve health on, such as :4222 [default: :4222]
     #[arg(long)]
     health_listen_address: Option<String>,
+    /// Address to serve metrics on, such as :9966 [default: none]
+    #[arg(long)]
+    metrics_listen_address: Option<String>,
     /// How long to wait for a connection, seconds or such as 5s [default: 5s]
     #[arg(long)]
     dial_timeout: Option<String>,
@@ -92,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) peer_service: String,
     pub(crate) listen: SocketAddr,
     pub(crate) health: SocketAddr,
+    /// Where to serve metrics, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) dial_timeout: Duration,
     pub(crate) window: relay::Window,
     /// How to speak with nodes; `None`: in plain text.
@@ -131,6 +136,7 @@ impl Options {
             peer_service: self.peer_service.or(file.peer_service),
             listen_address: self.listen_address.or(file.listen_address),
             health_listen_address: self.health_listen_address.or(file.health_listen_address),
+            metrics_listen_address: self.metrics_listen_address.or(file.metrics_listen_address),
             dial_timeout: self.dial_timeout.or(file.dial_timeout),
             sort_buffer_len_max: self.sort_buffer_len_max.or(file.sort_buffer_len_max),
             sort_buffer_drain_timeout: self.sort_buffer_drain_timeout.or(file.sort_buffer_drain_timeout),
@@ -191,6 +197,10 @@ impl Options {
                 "health-listen-address",
                 self.health_listen_address.as_deref().unwrap_or(":4222"),
             )?,
+            metrics: match self.metrics_listen_address.as_deref().filter(|text| !text.is_empty()) {
+                Some(text) => Some(address("metrics-listen-address", text)?),
+                None => None,
+            },
             dial_timeout: duration("dial-timeout", self.dial_timeout.as_deref(), 5)?,
             window: relay::Window { items, time },
             nodes,
@@ -248,7 +258,7 @@ mod tests {
     }
 
     const FILE: &str = "cluster-name: east\npeer-service: hubble-peer.kube-system.svc.cluster.local.:443\n\
-        listen-address: :4245\ngops: true\ndial-timeout:\nsort-buffer-len-max:\nsort-buffer-drain-timeout:\n\
+        listen-address: :4245\nmetrics-listen-address: :9966\ngops: true\ndial-timeout:\nsort-buffer-len-max:\nsort-buffer-drain-timeout:\n\
         tls-hubble-client-cert-file: /t/client.crt\ntls-hubble-client-key-file: /t/client.key\n\
         tls-hubble-server-ca-files: /t/ca.crt\ndisable-server-tls: true\n";
 
@@ -259,6 +269,7 @@ mod tests {
             (config.cluster.as_str(), config.listen.port(), config.health.port()),
             ("east", 4245, 4222)
         );
+        assert_eq!(config.metrics.map(|address| address.port()), Some(9966));
         assert_eq!(config.window, relay::Window { items: 100, time: Duration::from_millis(300) });
         let nodes = config.nodes.unwrap();
         assert_eq!(nodes.authorities, [PathBuf::from("/t/ca.crt")]);
@@ -275,6 +286,7 @@ mod tests {
         assert!(error(FILE, &["--listen-address=here"]).contains("--listen-address=here"));
         assert!(error(FILE, &["--dial-timeout=soon"]).contains("--dial-timeout=soon"));
         assert!(error(FILE, &["--sort-buffer-len-max=0"]).contains("use 1 or more"));
-        assert!(config("", &["--disable-client-tls", "--disable-server-tls"]).is_ok());
+        let plain = config("", &["--disable-client-tls", "--disable-server-tls"]).unwrap();
+        assert_eq!(plain.metrics, None);
     }
 }

@@ -3,6 +3,7 @@
 
 mod app;
 mod config;
+mod metrics;
 
 use anyhow::Context;
 use config::{Cli, Command};

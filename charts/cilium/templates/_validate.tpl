@@ -19,7 +19,7 @@ Every text names the value, the reason and the cure.
 {{- define "cilium.validate.monitors" -}}
 {{- $v := .Values -}}
 {{- $known := .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" -}}
-{{- $sets := dict "prometheus" $v.prometheus "operator.prometheus" $v.operator.prometheus "hubble.metrics" $v.hubble.metrics -}}
+{{- $sets := dict "prometheus" $v.prometheus "operator.prometheus" $v.operator.prometheus "hubble.metrics" $v.hubble.metrics "hubble.relay.prometheus" $v.hubble.relay.prometheus -}}
 {{- range $name, $set := $sets -}}
   {{- if $set.serviceMonitor.enabled -}}
     {{- if not $set.enabled -}}

@@ -12,7 +12,7 @@ mod pool;
 mod service;
 
 pub use merge::Window;
-pub use pool::{Dial, Pool};
+pub use pool::{Dial, Pool, Reached};
 pub use service::{Config, Relay};
 
 #[cfg(test)]

@@ -41,6 +41,20 @@ pub struct Pool {
     nodes: watch::Receiver<BTreeMap<String, Node>>,
 }
 
+/// Nodes by the state of the connection to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// They can be asked.
+    pub connected: usize,
+    /// They cannot, and were tried.
+    pub failed: usize,
+    /// They were never tried.
+    pub not_yet: usize,
+}
+
+/// Why there is no connection to a node that was just heard of.
+const NOT_YET: &str = "not asked yet";
+
 type Nodes = watch::Sender<BTreeMap<String, Node>>;
 
 impl Pool {
@@ -69,6 +83,19 @@ impl Pool {
     /// The nodes as they come and go.
     pub(crate) fn watch(&self) -> watch::Receiver<BTreeMap<String, Node>> {
         self.nodes.clone()
+    }
+
+    /// How many nodes can be asked.
+    pub fn reached(&self) -> Reached {
+        let mut reached = Reached::default();
+        for node in self.nodes.borrow().values() {
+            match &node.channel {
+                Ok(_) => reached.connected += 1,
+                Err(why) if why == NOT_YET => reached.not_yet += 1,
+                Err(_) => reached.failed += 1,
+            }
+        }
+        reached
     }
 
     /// Whether any node can be asked.
@@ -156,7 +183,7 @@ fn apply(change: ChangeNotification, dial: &Dial, nodes: &Arc<Nodes>, tasks: &mu
         return;
     }
     forget(&name, nodes, tasks);
-    let channel = Err("not asked yet".to_owned());
+    let channel = Err(NOT_YET.to_owned());
     let node = Node { name: name.clone(), address, tls_server_name, channel };
     nodes.send_modify(|nodes| drop(nodes.insert(name.clone(), node.clone())));
     let stop = CancellationToken::new();

@@ -33,6 +33,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         "hubble.relay.nodeSelector.kubernetes\\.io/hostname=n1",
         METRICS,
         "prometheus.enabled=true",
+        "hubble.relay.prometheus.enabled=true",
         "hubble.metrics.enableOpenMetrics=true",
         "hubble.export.static.enabled=true",
         "hubble.export.dynamic.enabled=true",

@@ -13,8 +13,8 @@ use crate::report::Report;
 /// Where it runs: a node reaches nodes and pods.
 const NODE: &str = "n1";
 const LISTEN: &str = "127.0.0.1:19090";
-/// Two agents, each with its own metrics and those of flows, and two operators.
-const TARGETS: usize = 6;
+/// Two agents, each with its own metrics and those of flows, two operators, and the relay.
+const TARGETS: usize = 7;
 /// Where the chart keeps its dashboards.
 const FOLDERS: [&str; 3] = ["cilium-agent", "cilium-operator", "hubble"];
 
@@ -85,6 +85,9 @@ impl Prometheus {
             report.show(&row["metric"].to_string());
         }
         report.check("targets", "all answer", &TARGETS.to_string(), &up.len().to_string());
+        let nodes = self.ask(cluster, "hubble_relay_pool_peer_connection_status{status=\"READY\"}")?;
+        let nodes = nodes.first().and_then(|row| row["value"][1].as_str()).unwrap_or("no data").to_owned();
+        report.check("the relay", "says how many nodes it reaches", "2", &nodes);
         // Rates need a past.
         for _ in 0..6 {
             talk()?;

@@ -87,6 +87,8 @@ pub(super) fn node_gone(cluster: &Cluster, report: &mut Report) -> Result<()> {
         "-c",
         "cilium-agent",
         "--",
+        // The image has no link of this name.
+        "busybox",
         "timeout",
         "25",
         "hubble",
