@@ -30,7 +30,7 @@ e2e: tools binaries ## Kubernetes' own tests: FOCUS='\[sig-network\].*intra-pod'
 conformance: tools binaries ## The network-policy-api's own tests of ClusterNetworkPolicy: TESTS='CNPAdmin.*' or all
 	@tools/test-conformance.sh $(if $(TESTS),'$(TESTS)')
 
-bench: tools binaries ## Measure: BENCH=pod-path, services (beside kube-proxy) or policy writes target/bench/NAME.json
+bench: tools binaries ## Measure: BENCH=pod-path, services (beside kube-proxy), policy or flows writes target/bench/NAME.json
 	@cargo xtask bench $(BENCH)
 
 lab-up: tools binaries ## A cluster to play with: then target/debug/lab kubectl ..., exec n1 ..., status

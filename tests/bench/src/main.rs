@@ -1,8 +1,9 @@
-//! Measures the pod path, services and policy, and writes `target/bench/NAME.json`: pairs in one run, medians of ratios, never an
-//! assertion. It ends with 0 once all was measured, whatever the values; what could not be measured is in the file too,
-//! without a value and with the reason.
+//! Measures the pod path, services, policy and flows, and writes `target/bench/NAME.json`: pairs in one run, medians of ratios,
+//! never an assertion. It ends with 0 once all was measured, whatever the values; what could not be measured is in the file
+//! too, without a value and with the reason.
 
 mod figure;
+mod flows;
 mod inside;
 mod kernel;
 mod lab;
@@ -23,7 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use suite::Suite;
 
 #[derive(Parser)]
-#[command(about = "Measures the pod path, services and policy", version)]
+#[command(about = "Measures the pod path, services, policy and flows", version)]
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
@@ -37,6 +38,8 @@ enum Bench {
     Services(Wish<services::Part>),
     /// What policies cost: the engine, lookups, from the API server to packets
     Policy(Wish<policy::Part>),
+    /// Flows, from the kernel's record to readers
+    Flows(Wish<flows::Part>),
     /// What is measured inside a lab's node
     #[command(hide = true)]
     Inside { task: PathBuf },
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Bench::PodPath(wish) => measure("pod-path", wish),
         Bench::Services(wish) => measure("services", wish),
         Bench::Policy(wish) => measure("policy", wish),
+        Bench::Flows(wish) => measure("flows", wish),
         Bench::Inside { task } => inside::run(&task),
         Bench::InsideServices { task } => services::inside::run(&task),
     };
