@@ -51,9 +51,10 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     });
     cluster.apply(&[manifests::policy("denied", &nobody)])?;
     wait_for_pods(&cluster)?;
-    let prometheus = prometheus::Prometheus::start(&cluster)?;
     let talk = || talk(&cluster);
     relay::run(&cluster, &talk, report)?;
+    // All that is to be scraped runs by now.
+    let prometheus = prometheus::Prometheus::start(&cluster)?;
     exports::run(&cluster, &talk, report)?;
     prometheus.run(&cluster, &talk, report)?;
     relay::node_gone(&cluster, report)

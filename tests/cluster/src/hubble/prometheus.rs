@@ -1,4 +1,6 @@
-//! A real Prometheus on a node: it finds what to scrape as the chart's annotations say, and answers the dashboards' queries.
+//! A real Prometheus on a node: it scrapes what the chart's annotations name, and answers the dashboards' queries.
+//!
+//! Debian's Prometheus cannot ask an API server, so the annotations are read here.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -7,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{eventually, yes};
-use crate::cluster::{Cluster, root};
+use crate::cluster::{Cluster, root, socket};
 use crate::report::Report;
 
 /// Where it runs: a node reaches nodes and pods.
@@ -28,10 +30,9 @@ impl Prometheus {
     pub(super) fn start(cluster: &Cluster) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("axoneme-prometheus-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let kubeconfig = cluster.lab(&["exec", NODE, "sh", "-c", "echo $KUBECONFIG"])?;
         let file = folder.join("prometheus.yml");
         // JSON is YAML.
-        std::fs::write(&file, configuration(kubeconfig.trim()).to_string())
+        std::fs::write(&file, configuration(&targets(cluster)?).to_string())
             .context("writing a configuration")?;
         let arguments = [
             "exec".to_owned(),
@@ -132,26 +133,50 @@ impl Drop for Prometheus {
     }
 }
 
-/// Scrapes pods and services that say so.
-fn configuration(kubeconfig: &str) -> Value {
-    let job = |role: &str, object: &str| {
-        let meta = |what: &str| format!("__meta_kubernetes_{object}_annotation_prometheus_io_{what}");
-        json!({
-            "job_name": object,
-            "kubernetes_sd_configs": [{ "role": role, "kubeconfig_file": kubeconfig }],
-            "relabel_configs": [
-                { "source_labels": [meta("scrape")], "action": "keep", "regex": "true" },
-                { "source_labels": ["__meta_kubernetes_pod_ip", meta("port")], "regex": "(.+);(.+)",
-                  "replacement": "$1:$2", "target_label": "__address__" },
-                { "source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod" },
-                { "source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node" },
-            ],
-        })
-    };
+/// Scrapes these.
+fn configuration(targets: &[Value]) -> Value {
     json!({
         "global": { "scrape_interval": "2s", "scrape_timeout": "2s" },
-        "scrape_configs": [job("pod", "pod"), job("endpoints", "service")],
+        "scrape_configs": [{ "job_name": "annotated", "static_configs": targets }],
     })
+}
+
+/// Pods, and ends of services, whose annotations say that they are to be scraped, and where.
+fn targets(cluster: &Cluster) -> Result<Vec<Value>> {
+    let list = |kind: &str| -> Result<Vec<Value>> {
+        let text = cluster.kubectl(&["get", kind, "-n", "kube-system", "-o", "json"])?;
+        let mut list: Value = serde_json::from_str(&text).with_context(|| format!("the list of {kind}"))?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    };
+    let port = |object: &Value| {
+        let annotations = &object["metadata"]["annotations"];
+        let wanted = annotations["prometheus.io/scrape"] == "true";
+        annotations["prometheus.io/port"].as_str().filter(|_| wanted)?.parse::<u16>().ok()
+    };
+    let target = |address: &Value, port: u16, pod: &Value, node: &Value| {
+        let address = address.as_str().with_context(|| format!("{pod} has no address yet"))?;
+        Ok::<_, anyhow::Error>(
+            json!({ "targets": [socket(address, port)], "labels": { "pod": pod, "node": node } }),
+        )
+    };
+    let mut targets = Vec::new();
+    for pod in list("pods")? {
+        if let Some(port) = port(&pod) {
+            let (address, name) = (&pod["status"]["podIP"], &pod["metadata"]["name"]);
+            targets.push(target(address, port, name, &pod["spec"]["nodeName"])?);
+        }
+    }
+    let ends = list("endpoints")?;
+    for service in list("services")? {
+        let Some(port) = port(&service) else { continue };
+        let name = &service["metadata"]["name"];
+        let ends = ends.iter().filter(|ends| &ends["metadata"]["name"] == name);
+        let subsets = ends.flat_map(|ends| ends["subsets"].as_array().into_iter().flatten());
+        for end in subsets.flat_map(|subset| subset["addresses"].as_array().into_iter().flatten()) {
+            targets.push(target(&end["ip"], port, &end["targetRef"]["name"], &end["nodeName"])?);
+        }
+    }
+    Ok(targets)
 }
 
 fn dashboards() -> Result<Vec<PathBuf>> {
