@@ -259,6 +259,10 @@ pub(crate) fn parse(received: Received<'_>) -> Option<Link> {
     if received.kind != libc::RTM_NEWLINK && received.kind != libc::RTM_DELLINK {
         return None;
     }
+    // A bridge's word about one of its ports: a link that leaves a bridge is "deleted" there, and is well.
+    if received.payload.first().is_some_and(|family| i32::from(*family) == libc::AF_BRIDGE) {
+        return None;
+    }
     let flags = u32_at(received.payload, 8)?.cast_signed();
     let mut link = Link {
         index: u32_at(received.payload, 4)?,
