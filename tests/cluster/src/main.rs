@@ -3,6 +3,7 @@
 //! Everything goes through the doors that users have: the lab's command, `kubectl`, Helm values, `cilium-dbg`, `hubble`.
 
 mod account;
+mod chain;
 mod cluster;
 mod connectivity;
 mod faults;
@@ -66,6 +67,12 @@ enum What {
     },
     /// Every example policy of the seed documents
     Seeds,
+    /// A cluster with Flannel and kube-proxy, to which our chart comes, chained behind Flannel and in kube-proxy's place
+    Chain {
+        /// Flannel with VXLAN between the nodes, not with routes
+        #[arg(long)]
+        vxlan: bool,
+    },
     /// Flows of all nodes through the relay, exports, and metrics in a real Prometheus
     Hubble,
     /// Every type of service from every client
@@ -151,6 +158,7 @@ fn run(what: What, report: &mut Report) -> Result<()> {
             cluster.apply(&[manifests::namespace()])?;
             seeds::run(&cluster, report)?;
         }
+        What::Chain { vxlan } => chain::run(vxlan, report)?,
         What::Hubble => hubble::run(report)?,
         What::Services => {
             for routing in [Routing::Native, Routing::Tunnel] {

@@ -10,24 +10,41 @@ use crate::manifests::{self, NAMESPACE, WORLD, policy};
 use crate::report::Report;
 use crate::rules::{expect, until};
 
-/// Pods with the label that the chaining article's policies speak of, one a node; and one without it.
-const TESTS: [(&str, &str); 3] = [("test-1", "n1"), ("test-2", "n2"), ("other", "n1")];
+/// Pods with the label that the chaining article's policies speak of, on both nodes; and one without it.
+const TESTS: [(&str, &str); 4] = [("test-1", "n1"), ("test-2", "n2"), ("test-3", "n1"), ("other", "n1")];
 
 /// Runs the scenarios.
 pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.title("Every example policy of the seeds");
-    let mut pods = TESTS.map(|(name, node)| manifests::pod(name, node, &[80, 8080]));
-    for pod in pods.iter_mut().take(2) {
-        pod["metadata"]["labels"]["app"] = json!("test");
-    }
-    cluster.apply(&pods)?;
-    wait_for_pods(cluster)?;
+    pods(cluster)?;
     l3(cluster, report)?;
     l4(cluster, report)?;
     icmp(cluster, report)?;
     entities(cluster, report)?;
     report.flush();
-    cluster.kubectl(&["delete", "pod", "-n", NAMESPACE, "test-1", "test-2", "other"]).map(drop)
+    gone(cluster)
+}
+
+/// Those of the chaining article alone.
+pub(crate) fn of_chaining(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    pods(cluster)?;
+    l3(cluster, report)?;
+    l4(cluster, report)?;
+    gone(cluster)
+}
+
+fn pods(cluster: &Cluster) -> Result<()> {
+    let mut pods = TESTS.map(|(name, node)| manifests::pod(name, node, &[80, 8080]));
+    for pod in pods.iter_mut().take(3) {
+        pod["metadata"]["labels"]["app"] = json!("test");
+    }
+    cluster.apply(&pods)?;
+    wait_for_pods(cluster)
+}
+
+fn gone(cluster: &Cluster) -> Result<()> {
+    let names = TESTS.map(|(name, _)| name);
+    cluster.kubectl(&[&["delete", "pod", "-n", NAMESPACE][..], &names].concat()).map(drop)
 }
 
 /// Seed 000, `l3-test`: pods with the label reach each other, on any port; nobody else reaches them.
@@ -41,6 +58,7 @@ fn l3(cluster: &Cluster, report: &mut Report) -> Result<()> {
         ("test-1", "test-2", 80, true),
         ("test-1", "test-2", 8080, true),
         ("test-2", "test-1", 80, true),
+        ("test-1", "test-3", 80, true),
         ("other", "test-1", 80, false),
         ("other", "test-2", 80, false),
         ("test-1", "other", 80, true),
@@ -64,7 +82,10 @@ fn l4(cluster: &Cluster, report: &mut Report) -> Result<()> {
         ("test-1", "test-2", 80, true),
         ("test-2", "test-1", 80, true),
         ("test-1", "test-2", 8080, false),
+        ("test-1", "test-3", 80, true),
+        ("test-1", "test-3", 8080, false),
         ("other", "test-1", 80, false),
+        ("other", "test-2", 80, false),
     ] {
         expect(cluster, report, "l4-test", from, to, port, reached)?;
     }

@@ -36,15 +36,18 @@ const SILENT: &str = "timeout";
 
 /// Who asks.
 #[derive(Clone, Copy)]
-enum From {
+pub(crate) enum From {
+    /// The client of this scenario.
     Pod,
     /// Another pod.
     Other(&'static str),
+    /// A node, or the outside.
     Machine(&'static str),
 }
 
 impl From {
-    const fn name(self) -> &'static str {
+    /// How a table calls it.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             From::Pod => "pod",
             From::Other(name) | From::Machine(name) => name,
@@ -52,7 +55,8 @@ impl From {
     }
 }
 
-fn service(name: &str, spec: &Value) -> Value {
+/// A Service of the test namespace.
+pub(crate) fn service(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
     })
@@ -105,13 +109,13 @@ fn objects() -> Vec<Value> {
 }
 
 /// The addresses of a service in the cluster.
-fn cluster_ips(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
+pub(crate) fn cluster_ips(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
     let args = ["get", "service", "-n", NAMESPACE, name, "-o", "jsonpath={.spec.clusterIPs[*]}"];
     Ok(cluster.kubectl(&args)?.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Waits until the API knows `count` ready endpoints of the service, which is the controller-manager's work.
-fn wait_for_slices(cluster: &Cluster, name: &str, count: usize) -> Result<()> {
+pub(crate) fn wait_for_slices(cluster: &Cluster, name: &str, count: usize) -> Result<()> {
     let label = format!("kubernetes.io/service-name={name}");
     let ready =
         "jsonpath={.items[?(@.addressType=='IPv4')].endpoints[?(@.conditions.ready==true)].addresses[0]}";
@@ -130,7 +134,7 @@ fn wait_for_slices(cluster: &Cluster, name: &str, count: usize) -> Result<()> {
 }
 
 /// Who answered, and who the answerer believes to have asked; or how the attempt ended.
-fn ask(cluster: &Cluster, from: From, how: &str, to: &str) -> Result<(String, String)> {
+pub(crate) fn ask(cluster: &Cluster, from: From, how: &str, to: &str) -> Result<(String, String)> {
     let tool = probe();
     let mut command = match from {
         From::Pod => cluster.in_pod(CLIENT, &["probe", how, to, "--timeout", "1500"]),
