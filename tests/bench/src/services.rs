@@ -18,6 +18,7 @@ mod processes;
 mod rounds;
 mod scale;
 mod spot;
+mod store;
 
 use anyhow::Result;
 use clap::ValueEnum;

@@ -182,7 +182,6 @@ impl World {
     /// Adds services until there are `count`, the real ones last; waits until everybody has them.
     fn grow(&mut self, count: u32) -> Result<()> {
         let start = Instant::now();
-        self.peers.iter().try_for_each(|(_, peer)| peer.resume())?;
         let have = self.real.len() as u32;
         // One more real one at each step: what is asked for last tells that all before are there.
         let real = (have + 1).max(REAL).min(count);
@@ -194,6 +193,8 @@ impl World {
             self.invented = invented;
         }
         let written = start.elapsed();
+        // Only now: every change makes kube-proxy write, and read back, all it has.
+        self.peers.iter().try_for_each(|(_, peer)| peer.resume())?;
         for number in have..real {
             self.real.push(self.field.real_service(&format!("real-{number}"))?);
         }

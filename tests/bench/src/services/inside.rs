@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_watch::{ApiConfig, ApiError, Clients, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{change, objects};
+use super::{change, objects, store};
 
 /// Requests under way at once.
 const AT_ONCE: usize = 24;
@@ -55,11 +54,7 @@ async fn clients() -> Result<Clients> {
 }
 
 async fn fill(clients: &Clients, services: Range<u32>, slices: Range<u32>, endpoints: u32) -> Result<()> {
-    let create = |number| async move {
-        let service: Service = serde_json::from_value(objects::invented_service(number))?;
-        persistent(|| clients.create_or_get(&service)).await
-    };
-    all(services.map(create)).await?;
+    store::fill(services)?;
     let create = |number| async move {
         let slice: EndpointSlice = serde_json::from_value(objects::invented_slice(number, endpoints))?;
         persistent(|| clients.create_or_get(&slice)).await

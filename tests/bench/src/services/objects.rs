@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 pub(super) const PORT: u16 = 80;
 /// Label of the invented ones.
 const LABEL: &str = "bench";
+/// The first cluster IP of invented ones: the lab's range is 10.96.0.0/16, and the API server gives out the first ones last.
+const CLUSTER_IP: u32 = 0x0a60_4000;
 /// The first address of invented endpoints. Nobody has them; they lie in the native-routing range.
 const INVENTED: u32 = 0x0a80_0000;
 /// Addresses set aside for the endpoints of a service.
@@ -18,9 +20,35 @@ pub(super) fn invented_name(number: u32) -> String {
     format!("invented-{number}")
 }
 
-/// A service that nobody asks for.
-pub(super) fn invented_service(number: u32) -> Value {
-    service(&invented_name(number), &json!({LABEL: "invented"}), &json!({}))
+/// A service that nobody asks for and the claim of its address, as the API server would store them: key and object each.
+pub(super) fn stored_service(number: u32) -> [(String, Value); 2] {
+    let name = invented_name(number);
+    let ip = Ipv4Addr::from(CLUSTER_IP + number).to_string();
+    let created = "2026-01-01T00:00:00Z";
+    let mut service = service(&name, &json!({LABEL: "invented"}), &json!({}));
+    service["metadata"]["uid"] = format!("00000000-0000-4000-8000-{number:012}").into();
+    service["metadata"]["creationTimestamp"] = created.into();
+    service["spec"] = json!({
+        "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+        "ports": [{"port": PORT, "targetPort": PORT, "protocol": "TCP"}],
+    });
+    service["status"] = json!({"loadBalancer": {}});
+    let claim = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": ip, "uid": format!("00000000-0000-4000-9000-{number:012}"), "creationTimestamp": created,
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": "default", "name": name}},
+    });
+    [
+        (format!("/registry/services/specs/default/{name}"), service),
+        (format!("/registry/ipaddresses/{ip}"), claim),
+    ]
 }
 
 /// Its slice, with endpoints of its own that nobody answers at.
@@ -105,7 +133,13 @@ mod tests {
 
     #[test]
     fn objects_are_what_kubernetes_reads() {
-        use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+        use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::IPAddress};
+        let [(key, stored), (_, claim)] = stored_service(29_999);
+        assert_eq!(key, "/registry/services/specs/default/invented-29999");
+        let stored: Service = serde_json::from_value(stored).expect("a Service");
+        let claim: IPAddress = serde_json::from_value(claim).expect("an IPAddress");
+        assert_eq!(stored.spec.and_then(|spec| spec.cluster_ip), claim.metadata.name);
+        assert_eq!(claim.metadata.name.as_deref(), Some("10.96.181.47"));
         let [service, slice] = node_port("a", 30_080, "dsr", Ipv4Addr::LOCALHOST, 81);
         let service: Service = serde_json::from_value(service).expect("a Service");
         let slice: EndpointSlice = serde_json::from_value(slice).expect("an EndpointSlice");
