@@ -17,7 +17,7 @@ use kube_api::endpoint::{EndpointNetworking, EndpointStatus, NamedPort};
 use kube_api::node::{AddressPair, IpamSpec, NodeAddress, NodeSpec};
 use kube_api::{
     CiliumClusterwideNetworkPolicy, CiliumEndpoint, CiliumIdentity, CiliumNetworkPolicy, CiliumNode,
-    CiliumPolicy, PolicyCondition, ToRules,
+    Conditioned as _, PolicyCondition, ToRules,
 };
 use kube_watch::kube::ResourceExt;
 use kube_watch::lease::Election;
@@ -177,7 +177,7 @@ async fn conditions_are_written(clients: &Clients) {
             .unwrap()
     );
     let policy: CiliumNetworkPolicy = clients.get(&Key::of(&policy)).await.unwrap();
-    assert_eq!(policy.status().unwrap().conditions, std::slice::from_ref(&condition));
+    assert_eq!(policy.conditions(), std::slice::from_ref(&condition));
     assert!(condition.message.contains("spec.ingress[0].fromCIDR[0]"), "{}", condition.message);
     assert!(!clients.set_policy_condition(&policy, condition).await.unwrap());
     // The other kind has its condition too, and a policy that is gone is no error.

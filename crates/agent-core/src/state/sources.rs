@@ -381,7 +381,7 @@ fn labels_of_pods(object: &ClusterIdentity) -> Option<Labels> {
 /// denies everything if it would have denied or passed.
 fn barred(rule: Rule) -> Option<Rule> {
     let (peers, ports) = (vec![Peer::All], vec![PortRule::ANY]);
-    (rule.verdict != Verdict::Allow).then(|| Rule { peers, ports, verdict: Verdict::Deny, ..rule })
+    (rule.verdict != Verdict::Allow).then_some(Rule { peers, ports, verdict: Verdict::Deny, ..rule })
 }
 
 /// What holds until a policy that was refused is put right.
