@@ -106,7 +106,9 @@ impl Pair {
     }
 
     /// Loads the programs for a node with this configuration; all that both sides know is where packets are routed.
-    pub fn empty(place: Place, config: NodeConfig) -> Result<Pair> {
+    pub fn empty(place: Place, mut config: NodeConfig) -> Result<Pair> {
+        // A test run reads the verdict where the programs then leave it.
+        config.features |= config::RECORD_VERDICT;
         let small =
             [maps::FLOWS, maps::HALF_OPEN, maps::NAT, maps::NAT_HALF_OPEN, maps::FRAGMENTS, maps::HOSTS];
         let sizes: BTreeMap<String, u32> = small.iter().map(|name| ((*name).to_owned(), 65_536)).collect();

@@ -220,8 +220,8 @@ spec:
     assert_eq!(
         lines(&replayed),
         [
-            "shop/client Egress ALLOWED→DENIED remote-node (172.31.0.2) 80/TCP x1 by ClusterNetworkPolicy admin",
             "shop/client Ingress ALLOWED→DENIED shop/web 80/TCP x1 by ClusterNetworkPolicy admin",
+            "shop/client Egress ALLOWED→DENIED remote-node (172.31.0.2) 80/TCP x1 by ClusterNetworkPolicy admin",
         ]
     );
 }
