@@ -89,6 +89,6 @@ pub const HOST_FIREWALL: u32 = 4096;
 pub const DENY_RESPONSE: u32 = 8192;
 /// Packets of protocols that have no ports, other than ICMP, are not dropped as unknown.
 pub const EXTENDED_PROTOCOLS: u32 = 16384;
-/// Packets of pods that stay neither on this node nor in the tunnel take the node's IP stack, with all that others have
-/// put there: routes into their own tunnels, masquerading rules.
+/// Connections that pods begin, and that stay neither on this node nor in the tunnel, take the node's IP stack, with all that
+/// others have put there: masquerading rules above all.
 pub const STACK_ROUTING: u32 = 32768;

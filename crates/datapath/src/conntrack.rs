@@ -1,8 +1,8 @@
 //! Flows: is this packet part of something decided, and if not, what is decided?
 
 use abi::flow::{
-    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_ON, GO_POD, GO_STACK, GO_UNKNOWN, HALF_OPEN_LIFETIME,
-    HIGH_CLOSED, SERVED,
+    ANSWERED, AUDITED, CLOSING_LIFETIME, DENIED, GO_NEIGHBOUR, GO_ON, GO_POD, GO_STACK, GO_UNKNOWN,
+    HALF_OPEN_LIFETIME, HIGH_CLOSED, SERVED,
 };
 use abi::flow::{LOW_CLOSED, LOW_STARTED, MASQUERADE, OTHER_LIFETIME, RESET, TCP_LIFETIME};
 use abi::tables::POD_BLOCKS;
@@ -169,6 +169,9 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
         apply(&mut flow, &work.decision);
         flow.epoch = epoch;
     }
+    if !reply {
+        by_stack(env, work);
+    }
     learn(&mut flow, work.from, &work.sender, &work.receiver);
     let report = update(&mut flow, &work.packet, work.from, env.length(), now);
     flow.flags |= u32::from(reply) * ANSWERED;
@@ -193,6 +196,7 @@ fn known<E: Env>(env: &mut E, mut flow: FlowRef, work: &mut Work, now: u64) -> R
 fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64, replaces: bool) -> Result<(), DropReason> {
     ask(work, false, true);
     env.part(Part::Decide, work)?;
+    by_stack(env, work);
     if replaces {
         // Only now: what policy refuses must not end the flow of others.
         env.remove_flow(Table::Answered, &work.key);
@@ -220,6 +224,17 @@ fn fresh<E: Env>(env: &mut E, work: &mut Work, now: u64, replaces: bool) -> Resu
 #[inline(always)]
 const fn sides(from: u32) -> (usize, usize) {
     ((from & 1) as usize, ((from ^ 1) & 1) as usize)
+}
+
+/// What a pod begins takes the node's stack to elsewhere, where that is wanted: others masquerade it there, and their
+/// connection tracking must see it first. What others begin comes to a pod past the stack, so the pod's answers pass it
+/// by, too: half a connection would be taken for a new one.
+#[inline(always)]
+fn by_stack<E: Env>(env: &E, work: &mut Work) {
+    let begun = work.sender.end.go == GO_POD && work.receiver.end.go == GO_NEIGHBOUR;
+    if begun && work.served == 0 && env.config().features & config::STACK_ROUTING != 0 {
+        work.receiver.end = End::going(GO_STACK);
+    }
 }
 
 /// Fills in what this packet shows of the two ends.

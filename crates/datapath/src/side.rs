@@ -88,11 +88,6 @@ pub fn destination<E: Env>(env: &mut E, work: &mut Work) {
     }
     // Only packets of pods and of services are this node's to route; the sender is known before the receiver.
     if work.sender.pod != 0 || work.served != 0 {
-        if env.config().features & config::STACK_ROUTING != 0 && work.sender.pod != 0 {
-            // Not what services get from outside: the stack takes no packet that has the node's own address as its source.
-            side.end = End::going(GO_STACK);
-            return;
-        }
         side.end = End::going(GO_NEIGHBOUR);
         side.end.ifindex = env.route(&work.packet, &mut side.end.gateway);
         if side.end.ifindex == ROUTE_STACK {
