@@ -21,10 +21,10 @@ pub(super) fn invented_name(number: u32) -> String {
 }
 
 /// A service that nobody asks for and the claim of its address, as the API server would store them: key and object each.
-pub(super) fn stored_service(number: u32) -> [(String, Value); 2] {
+/// `created` (RFC 3339) should be now: old claims whose service the API server has not seen yet are removed.
+pub(super) fn stored_service(number: u32, created: &str) -> [(String, Value); 2] {
     let name = invented_name(number);
     let ip = Ipv4Addr::from(CLUSTER_IP + number).to_string();
-    let created = "2026-01-01T00:00:00Z";
     let mut service = service(&name, &json!({LABEL: "invented"}), &json!({}));
     service["metadata"]["uid"] = format!("00000000-0000-4000-8000-{number:012}").into();
     service["metadata"]["creationTimestamp"] = created.into();
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn objects_are_what_kubernetes_reads() {
         use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::IPAddress};
-        let [(key, stored), (_, claim)] = stored_service(29_999);
+        let [(key, stored), (_, claim)] = stored_service(29_999, "2026-01-01T00:00:00Z");
         assert_eq!(key, "/registry/services/specs/default/invented-29999");
         let stored: Service = serde_json::from_value(stored).expect("a Service");
         let claim: IPAddress = serde_json::from_value(claim).expect("an IPAddress");
