@@ -27,10 +27,14 @@ struct Held {
     max_us: u64,
 }
 
+/// Connections are opened so far apart: a burst of them would be a flood, in which a node's tables of openings forget some.
+const APART: Duration = Duration::from_millis(2);
+
 /// Keeps connections open, each sending a byte every interval; prints the account as JSON, true if none broke.
 pub(crate) fn hold(load: &crate::Load, connections: usize) -> Result<bool> {
     let threads: Vec<_> = (0..connections)
         .map(|_| {
+            thread::sleep(APART);
             let (to, limit) = (load.to, Duration::from_millis(load.timeout));
             let (time, interval) =
                 (Duration::from_secs_f64(load.seconds), Duration::from_millis(load.interval));
