@@ -1,7 +1,8 @@
 #!/bin/bash
 # The page: installs node and npm where they are missing, and makes target/ui, which hubble-ui carries or serves.
 #   tools/ui.sh         make it, if anything it is made of changed
-#   tools/ui.sh lab     test the page of a running lab that was installed with hubble.relay.enabled and hubble.ui.enabled
+#   tools/ui.sh lab     test the page of a running lab ($LAB_NAME, or main) that was installed with hubble.relay.enabled and
+#                       hubble.ui.enabled
 #   tools/ui.sh test    make it, and test it in Chromium against flows that are made up (target/ui-test/screens)
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -51,12 +52,19 @@ case ${1:-build} in
   lab)
     modules
     need "${AXONEME_CHROMIUM:-chromium}" chromium
-    export KUBECTL="$ROOT/target/debug/lab kubectl" PORT=${PORT:-12042}
-    $KUBECTL -n kube-system rollout status deployment/hubble-ui --timeout 60s
-    $KUBECTL -n kube-system port-forward service/hubble-ui "$PORT:80" > "$LOGS/ui-forward.log" 2>&1 &
+    # Where kubectl runs: what it forwards is heard in that machine alone. What is started there ends with the machine at last.
+    tools/lab exec cp "$ROOT/tools/ui.sh" inside
+    ;;
+  inside)
+    forwarded=http://127.0.0.1:${PORT:-12042}/ log=$LOGS/ui-forward.log
+    for deployment in hubble-relay hubble-ui; do
+      kubectl -n kube-system rollout status deployment/$deployment --timeout 120s
+    done
+    kubectl -n kube-system port-forward service/hubble-ui "${PORT:-12042}:80" > "$log" 2>&1 &
     trap 'kill '$! EXIT
-    for _ in $(seq 50); do grep -q Forwarding "$LOGS/ui-forward.log" && break; sleep 0.2; done
-    cd ui && AXONEME_UI_URL=http://127.0.0.1:$PORT/ npx playwright test
+    for _ in $(seq 100); do grep -q Forwarding "$log" && break; sleep 0.2; done
+    grep -q Forwarding "$log" || die "nothing is forwarded: $(cat "$log")"
+    cd ui && KUBECTL=kubectl AXONEME_UI_URL=$forwarded npx playwright test
     ;;
   *) die "usage: $0 [build|test|lab]" ;;
 esac

@@ -6,7 +6,7 @@
 mod decode;
 mod readers;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::figure::{Figure, Figures};
@@ -43,12 +43,4 @@ impl crate::suite::Part for Part {
             Part::Readers => readers::measure(figures, quick),
         }
     }
-}
-
-/// How long this thread was on a processor, seconds.
-fn processor_time() -> Result<f64> {
-    let path = "/proc/thread-self/schedstat";
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
-    let ns = text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
-    Ok(ns.with_context(|| format!("{path} has no time in it"))? / 1e9)
 }

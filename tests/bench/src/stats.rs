@@ -1,9 +1,18 @@
-//! Medians, percentiles and bootstrap intervals. Nothing here touches the system.
+//! Medians, percentiles and bootstrap intervals, and the clock of what is measured without others on the machine.
+
+use std::time::Duration;
 
 use kernel_tests::random::Random;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Resamplings of a bootstrap: enough for two digits of its interval.
 const RESAMPLINGS: usize = 2000;
+
+/// Processor time of this thread, exact also while it runs (`/proc/thread-self/schedstat` is as of the last tick).
+pub(crate) fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
 
 /// A median with the interval that holds it with 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq)]

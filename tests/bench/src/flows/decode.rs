@@ -11,9 +11,8 @@ use flow::{Cached, Emitter, Endpoint, Lookups, Pod, Policies, Policy, Workload};
 use types::Labels;
 use zerocopy::IntoBytes;
 
-use super::processor_time;
 use crate::figure::{Figure, Figures};
-use crate::stats::median;
+use crate::stats::{median, thread_time};
 
 /// Pods of the node, and of others, that talk to each other.
 const PODS: u16 = 64;
@@ -53,11 +52,11 @@ pub(super) fn measure(figures: &mut Figures, quick: bool) -> Result<()> {
 
 /// Records a second of time on the processor.
 fn rate(batches: usize, mut batch: impl FnMut() -> Result<()>) -> Result<f64> {
-    let start = processor_time()?;
+    let start = thread_time();
     for _ in 0..batches {
         batch()?;
     }
-    Ok((batches * BATCH) as f64 / (processor_time()? - start))
+    Ok((batches * BATCH) as f64 / (thread_time() - start).as_secs_f64())
 }
 
 /// As the agent does with a batch, flows kept until all of it is named.

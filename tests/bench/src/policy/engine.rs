@@ -8,11 +8,10 @@ use policy::{
     Direction, Engine, IdentityInfo, Options, Owner, Peer, PortRule, Protocol, Rule, Subject, SubjectInfo,
     TableChange,
 };
-use rustix::time::{ClockId, clock_gettime};
 use types::{IpNet, Labels, NumericIdentity, PolicyKind, PolicyOrigin, Selector, Source};
 
 use crate::figure::{Figure, Figures};
-use crate::stats::quantile;
+use crate::stats::{quantile, thread_time};
 
 /// Prefixes of the figures of this part.
 pub(crate) const PREFIXES: &[&str] = &["engine."];
@@ -45,12 +44,6 @@ pub(crate) fn measure(figures: &mut Figures, times: u32) -> Result<()> {
     identities(figures, times)?;
     blocks(figures, times.min(100))?;
     limits(figures, times)
-}
-
-/// Processor time of this thread.
-fn clock() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 fn percentiles(figures: &mut Figures, name: &str, samples: &[Duration], unit: f64) -> Result<()> {
@@ -108,23 +101,23 @@ fn identities(figures: &mut Figures, times: u32) -> Result<()> {
     let (mut added, mut removed, mut unselected) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..times {
         let change = [(NumericIdentity(1000 + i), Some(IdentityInfo::of(named(i)?)))].into();
-        let start = clock();
+        let start = thread_time();
         let update = engine.set_identities(change);
-        added.push(clock() - start);
+        added.push(thread_time() - start);
         let changed = update.tables.len();
         ensure!(changed == 1, "the identity of policy {i} changed {changed} tables");
     }
     for i in 0..times {
-        let start = clock();
+        let start = thread_time();
         let update = engine.set_identities([(NumericIdentity(1000 + i), None)].into());
-        removed.push(clock() - start);
+        removed.push(thread_time() - start);
         ensure!(update.tables.len() == 1, "without identity {i}, {} tables changed", update.tables.len());
     }
     for i in 0..times {
         let info = SubjectInfo { labels: pod("nobody", &format!("other{i}"))?, ..SubjectInfo::default() };
-        let start = clock();
+        let start = thread_time();
         engine.set_subject(u64::from(100 + i), Some(info));
-        unselected.push(clock() - start);
+        unselected.push(thread_time() - start);
     }
     percentiles(figures, ADDED, &added, 1e6)?;
     percentiles(figures, REMOVED, &removed, 1e6)?;
@@ -155,9 +148,9 @@ fn blocks(figures: &mut Figures, times: u32) -> Result<()> {
     let mut samples = Vec::new();
     for _ in 0..times {
         let info = SubjectInfo { labels: pod("client", "shop")?, ..SubjectInfo::default() };
-        let start = clock();
+        let start = thread_time();
         let update = engine.set_subject(1, Some(info));
-        samples.push(clock() - start);
+        samples.push(thread_time() - start);
         let made = update.tables.values().map(|change| match change {
             TableChange::Created(table) => table.entries.len(),
             _ => 0,
@@ -173,21 +166,21 @@ fn blocks(figures: &mut Figures, times: u32) -> Result<()> {
 fn limits(figures: &mut Figures, times: u32) -> Result<()> {
     const RULES: u32 = 20_000;
     const IDENTITIES: u32 = 64_000;
-    let start = clock();
+    let start = thread_time();
     let mut engine = engine(RULES)?;
     let identity =
         |i: u32| -> Result<_> { Ok((NumericIdentity(1000 + i), Some(IdentityInfo::of(named(i % RULES)?)))) };
     engine.set_identities((0..IDENTITIES).map(identity).collect::<Result<_>>()?);
-    figures.set(LIMITS, (clock() - start).as_secs_f64(), 1)?;
+    figures.set(LIMITS, (thread_time() - start).as_secs_f64(), 1)?;
     // Kept, the table would have to be copied by each change.
     let entries = engine.table_of(1).and_then(|id| engine.table(id)).map_or(0, |table| table.entries.len());
     ensure!(entries >= IDENTITIES as usize, "the table has {entries} entries");
     let mut samples = Vec::new();
     for i in 0..times {
         let change = [(NumericIdentity(100_000 + i), Some(IdentityInfo::of(named(i)?)))].into();
-        let start = clock();
+        let start = thread_time();
         engine.set_identities(change);
-        samples.push(clock() - start);
+        samples.push(thread_time() - start);
     }
     percentiles(figures, FULL, &samples, 1e6)
 }

@@ -17,6 +17,8 @@ const NODE: &str = "n1";
 const LISTEN: &str = "127.0.0.1:19090";
 /// Two agents, each with its own metrics and those of flows, two operators, and the relay.
 const TARGETS: usize = 7;
+/// Runs it until standard input ends: a signal would reach the command that leads into the node, not what runs there.
+const RUN: &str = "prometheus \"$@\" & cat; kill $!; wait $!";
 /// Where the chart keeps its dashboards.
 const FOLDERS: [&str; 3] = ["cilium-agent", "cilium-operator", "hubble"];
 
@@ -37,6 +39,9 @@ impl Prometheus {
         let arguments = [
             "exec".to_owned(),
             NODE.to_owned(),
+            "sh".to_owned(),
+            "-c".to_owned(),
+            RUN.to_owned(),
             "prometheus".to_owned(),
             format!("--config.file={}", file.display()),
             format!("--storage.tsdb.path={}", folder.join("data").display()),
@@ -47,10 +52,11 @@ impl Prometheus {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let child = cluster
             .command(&arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .context("starting prometheus (Debian package prometheus, see tools/setup.sh)")?;
+            .context("starting prometheus")?;
         Ok(Self { child, folder })
     }
 
@@ -78,8 +84,9 @@ impl Prometheus {
             let up = self.ask(cluster, "up == 1")?;
             Ok((up.len() == TARGETS && self.ask(cluster, "up == 0")?.is_empty()).then_some(up))
         });
-        if up.is_err() {
+        if !matches!(up, Ok(Some(_))) {
             report.show(&std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+            report.show(&format!("{:?}", self.ask(cluster, "up")));
         }
         let up = up?.unwrap_or_default();
         for row in &up {
@@ -126,8 +133,8 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
+        drop(self.child.stdin.take());
         // It may have ended by itself.
-        let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
