@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 pub(super) const PORT: u16 = 80;
 /// Label of the invented ones.
 const LABEL: &str = "bench";
-/// The first cluster IP of invented ones: the lab's range is 10.96.0.0/16, and the API server gives out the first ones last.
+/// The first cluster IP of invented ones; the lab's range is 10.96.0.0/16.
 const CLUSTER_IP: u32 = 0x0a60_4000;
+/// So many addresses before it belong to the real ones: the API server's choice might be one that is to be an invented one's.
+const REAL: u32 = 0x2000;
 /// The first address of invented endpoints. Nobody has them; they lie in the native-routing range.
 const INVENTED: u32 = 0x0a80_0000;
 /// Addresses set aside for the endpoints of a service.
@@ -64,13 +66,22 @@ pub(super) fn invented_endpoints(number: u32, endpoints: u32) -> Vec<Value> {
 
 /// A service with one endpoint that answers.
 pub(super) fn real(name: &str, to: Ipv4Addr, port: u16) -> [Value; 2] {
-    [service(name, &json!({}), &json!({})), slice(name, &[endpoint(to)], port)]
+    let mut service = service(name, &json!({}), &json!({}));
+    service["spec"]["clusterIP"] = real_ip(name);
+    [service, slice(name, &[endpoint(to)], port)]
+}
+
+/// An address that follows from the name. Should two ever be alike, the API server refuses the second.
+fn real_ip(name: &str) -> Value {
+    let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    Ipv4Addr::from(CLUSTER_IP - REAL + hash % REAL).to_string().into()
 }
 
 /// The same with a port of every node; `forwarding` is the annotation's value.
 pub(super) fn node_port(name: &str, node_port: u16, forwarding: &str, to: Ipv4Addr, port: u16) -> [Value; 2] {
     let mut service = service(name, &json!({}), &json!({"service.cilium.io/forwarding-mode": forwarding}));
     service["spec"]["type"] = "NodePort".into();
+    service["spec"]["clusterIP"] = real_ip(name);
     service["spec"]["ports"][0]["nodePort"] = node_port.into();
     [service, slice(name, &[endpoint(to)], port)]
 }
@@ -146,5 +157,7 @@ mod tests {
         let port = service.spec.and_then(|spec| spec.ports).and_then(|ports| ports[0].node_port);
         assert_eq!(port, Some(30_080));
         assert_eq!(slice.endpoints.len(), 1);
+        let ips: BTreeSet<String> = (0..8).map(|n| real_ip(&format!("real-{n}")).to_string()).collect();
+        assert!(ips.len() == 8 && ips.iter().all(|ip| ip.starts_with("\"10.96.")), "{ips:?}");
     }
 }
