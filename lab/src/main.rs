@@ -246,7 +246,11 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {e:?}");
+            // A line each, and never a backtrace: what reads only the end of this output wants the reason there.
+            eprintln!(
+                "error: {}",
+                e.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+            );
             ExitCode::FAILURE
         }
     }
