@@ -17,10 +17,12 @@ use netlink::{Link, LinkChange, NetNs, Netlink, NetlinkError, sysctl};
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// The two ends of a link that another plugin made.
+/// The two ends of a link that another plugin made, and their hardware addresses.
 struct Ends {
     inside: Link,
+    mac: Mac,
     host: Link,
+    host_mac: Mac,
 }
 
 /// Puts a pod that another plugin has connected under policy; the result is that plugin's.
@@ -42,8 +44,8 @@ pub(crate) fn add(config: &NetConf, invocation: &Invocation) -> Result<Value, Fa
         ifname: invocation.ifname.clone(),
         host_ifname: ends.host.name.clone(),
         host_ifindex: ends.host.index,
-        host_mac: mac(&ends.host)?,
-        mac: mac(&ends.inside)?,
+        host_mac: ends.host_mac,
+        mac: ends.mac,
     };
     let taken = take_over(&mut host, &namespace, &ends, previous).map_err(|error| pod::kernel(&error));
     match taken.and_then(|()| agent.attach(&attach)) {
@@ -69,7 +71,9 @@ fn find(host: &mut Netlink, namespace: &NetNs, ifname: &str) -> Result<Ends, Fai
         _ => None,
     };
     match outside {
-        Some(host) if host.kind == "veth" && host.peer == Some(inside.index) => Ok(Ends { inside, host }),
+        Some(host) if host.kind == "veth" && host.peer == Some(inside.index) => {
+            Ok(Ends { mac: mac(&inside)?, host_mac: mac(&host)?, inside, host })
+        }
         _ => {
             let kind = if inside.kind.is_empty() { "hardware" } else { &inside.kind };
             let text =
@@ -115,11 +119,10 @@ fn take_over(
         let change = LinkChange { up: Some(true), no_master: true, ..LinkChange::default() };
         host.change_link(ends.host.index, &change)?;
     }
-    let Some(mac) = ends.host.mac else { return Ok(()) };
     let mut inside = Netlink::open_in(namespace)?;
     for gateway in of_ips(previous, "gateway").filter_map(|text| text.parse::<IpAddr>().ok()) {
         // The bridge had it; behind this link the node answers for everybody.
-        inside.set_neighbour(ends.inside.index, gateway, mac)?;
+        inside.set_neighbour(ends.inside.index, gateway, ends.host_mac.0)?;
     }
     Ok(())
 }
