@@ -43,51 +43,47 @@ impl Clients {
     /// # Errors
     /// [`ApiError`]; `is_not_found` when there is none.
     pub async fn read_text(&self, path: &str) -> Result<String, ApiError> {
-        let failed = |source| ApiError {
-            verb: "read",
-            kind: path.split('?').next().unwrap_or_default().to_owned(),
-            name: String::new(),
-            source: Box::new(source),
+        let answer = match http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError) {
+            Ok(request) => in_time(self.client().request_text(request)).await,
+            Err(error) => Err(error),
         };
-        let request =
-            http::Request::get(path).body(Vec::new()).map_err(|e| failed(kube::Error::HttpError(e)))?;
-        match timeout(REQUEST, self.client().request_text(request)).await {
-            Ok(answer) => answer.map_err(failed),
-            Err(_) => {
-                let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                Err(failed(kube::Error::Service(silence.into())))
-            }
-        }
+        answer.map_err(failed("read", path))
     }
 
-    async fn send(
+    /// One request, with a body of a media type or without one.
+    pub(crate) async fn send(
         &self,
         verb: &'static str,
         method: http::Method,
         path: &str,
         body: Option<(&str, &Value)>,
     ) -> Result<Value, ApiError> {
-        let failed = |source| ApiError {
-            verb,
-            kind: path.split('?').next().unwrap_or_default().to_owned(),
-            name: String::new(),
-            source: Box::new(source),
-        };
         let mut request = http::Request::builder().method(method).uri(path);
         let mut bytes = Vec::new();
         if let Some((kind, value)) = body {
             request = request.header(http::header::CONTENT_TYPE, kind);
-            bytes = serde_json::to_vec(value).map_err(|e| failed(kube::Error::SerdeError(e)))?;
+            bytes = serde_json::to_vec(value).map_err(|e| failed(verb, path)(kube::Error::SerdeError(e)))?;
         }
-        let request = request.body(bytes).map_err(|e| failed(kube::Error::HttpError(e)))?;
-        match timeout(REQUEST, self.client().request(request)).await {
-            Ok(answer) => answer.map_err(failed),
-            Err(_) => {
-                let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                Err(failed(kube::Error::Service(silence.into())))
-            }
-        }
+        let answer = match request.body(bytes).map_err(kube::Error::HttpError) {
+            Ok(request) => in_time(self.client().request(request)).await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(failed(verb, path))
     }
+}
+
+/// What the server says within [`REQUEST`].
+async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    timeout(REQUEST, request).await.unwrap_or_else(|_| {
+        let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Err(kube::Error::Service(silence.into()))
+    })
+}
+
+/// Says of an error what was tried, and where; the query says nothing to whom the error is for.
+fn failed(verb: &'static str, path: &str) -> impl FnOnce(kube::Error) -> ApiError {
+    let kind = path.split('?').next().unwrap_or_default().to_owned();
+    move |source| ApiError { verb, kind, name: String::new(), source: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::clients::Clients;
 use crate::error::ApiError;
 
-/// How long one page may take.
-const REQUEST: Duration = Duration::from_secs(30);
 /// Objects a page.
 const PAGE: usize = 500;
 
@@ -21,21 +17,7 @@ impl Clients {
     /// # Errors
     /// [`ApiError`]; `is_not_found` when there is none.
     pub async fn read(&self, path: &str) -> Result<Value, ApiError> {
-        let failed = |source| ApiError {
-            verb: "read",
-            kind: path.to_owned(),
-            name: String::new(),
-            source: Box::new(source),
-        };
-        let request =
-            http::Request::get(path).body(Vec::new()).map_err(|e| failed(kube::Error::HttpError(e)))?;
-        match timeout(REQUEST, self.client().request(request)).await {
-            Ok(answer) => answer.map_err(failed),
-            Err(_) => {
-                let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                Err(failed(kube::Error::Service(silence.into())))
-            }
-        }
+        self.send("read", http::Method::GET, path, None).await
     }
 
     /// All objects below a path such as `/api/v1/pods`, each with its `kind` and `apiVersion`. None of them is looked
