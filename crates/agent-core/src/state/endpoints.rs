@@ -116,10 +116,12 @@ impl State {
     fn usable(&self, pod: &PodKey, mut foreign: ForeignLink) -> Result<ForeignLink, CreateError> {
         foreign.v4 = foreign.v4.filter(|_| self.settings.ipv4);
         foreign.v6 = foreign.v6.filter(|_| self.settings.ipv6);
-        let addresses = foreign.v4.map(IpAddr::V4).into_iter().chain(foreign.v6.map(IpAddr::V6));
-        let mut none = true;
+        let v4 = foreign.v4.map(IpAddr::V4);
+        let addresses: Vec<IpAddr> = v4.into_iter().chain(foreign.v6.map(IpAddr::V6)).collect();
+        if addresses.is_empty() {
+            return Err(CreateError::NoFamily { pod: pod.clone() });
+        }
         for address in addresses {
-            none = false;
             let others = self.pods.iter().filter(|other| !other.finished && !other.host_network);
             let of_object = others.filter(|other| other.addresses.contains(&address)).map(|other| &other.key);
             let endpoints = self.endpoints.values().map(|endpoint| &endpoint.spec);
@@ -129,7 +131,7 @@ impl State {
                 return Err(CreateError::Taken { pod: pod.clone(), address, other: Box::new(other.clone()) });
             }
         }
-        if none { Err(CreateError::NoFamily { pod: pod.clone() }) } else { Ok(foreign) }
+        Ok(foreign)
     }
 
     /// The plugin has made the pod's link.
