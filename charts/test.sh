@@ -219,7 +219,7 @@ bad cgroup-hidden 'cgroup.hostRoot=/sys/fs/cgroup cannot be used with cgroup.aut
 bad geneve 'tunnelProtocol=geneve is not in this version' -- --set tunnelProtocol=geneve
 bad eni 'ipam.mode=eni is not in this version' -- --set ipam.mode=eni
 bad chaining-aws 'cni.chainingMode=aws-cni is not in this version' -- --set cni.chainingMode=aws-cni
-bad chaining-tunnel 'cni.chainingMode=flannel needs routingMode=native' -- --set cni.chainingMode=flannel
+bad chaining-tunnel 'cni.chainingMode=flannel cannot be used with routingMode=tunnel' -- --set cni.chainingMode=flannel
 bad chaining-pools 'cni.chainingMode=flannel cannot be used with ipam.mode=kubernetes' -- --set cni.chainingMode=flannel,routingMode=native,enableIPv4Masquerade=false,ipam.mode=kubernetes
 bad chaining-alone 'cni.chainingMode=generic-veth needs cni.customConf=true' -- --set cni.chainingMode=generic-veth,routingMode=native,enableIPv4Masquerade=false
 bad chaining-config 'cni.configMap=mine needs cni.customConf=true' -- --set cni.configMap=mine

@@ -132,14 +132,14 @@ Every text names the value, the reason and the cure.
   {{- fail (printf "cni.configMap=%s needs cni.customConf=true: without it the agent writes a configuration of its own." $v.cni.configMap) -}}
 {{- end -}}
 {{- if and (eq $mode "generic-veth") (not $v.cni.customConf) -}}
-  {{- fail "cni.chainingMode=generic-veth needs cni.customConf=true: name the ConfigMap with the other plugin's configuration in cni.configMap, or place a file on the nodes yourself." -}}
+  {{- include "cilium.refuse" (list . "chain-config" dict) -}}
 {{- end -}}
 {{- if has $mode (list "generic-veth" "flannel") -}}
   {{- if ne $v.routingMode "native" -}}
-    {{- fail (printf "cni.chainingMode=%s needs routingMode=native: the other plugin connects the nodes." $mode) -}}
+    {{- include "cilium.refuse" (list . "chain-routing" (dict "mode" $mode)) -}}
   {{- end -}}
   {{- if eq $v.ipam.mode "kubernetes" -}}
-    {{- fail (printf "cni.chainingMode=%s cannot be used with ipam.mode=kubernetes: the other plugin gives out the nodes' pod CIDRs. Use cluster-pool, of which only the nodes' own addresses are taken." $mode) -}}
+    {{- include "cilium.refuse" (list . "chain-ipam" (dict "mode" $mode)) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

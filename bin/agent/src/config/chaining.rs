@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use super::refusals::refusal;
 use super::{Config, IpamMode, Options, text};
 
 /// Which plugins a pod's network is made by.
@@ -57,27 +58,15 @@ pub(super) fn parse(options: &Options) -> Result<Chaining> {
 /// Refuses what cannot be used together.
 pub(super) fn check(config: &Config) -> Result<()> {
     let Chaining { mode, given } = &config.chaining;
-    let name = mode.name();
     if *mode == Mode::GenericVeth && config.paths.cni_conf.is_some() && given.is_none() {
-        bail!(
-            "--cni-chaining-mode=generic-veth needs the configuration of the other plugin: give a file with --read-cni-conf \
-             (Helm: cni.customConf=true and cni.configMap), or --write-cni-conf-when-ready= if you place one on the nodes yourself"
-        );
+        return Err(refusal("chain-config", &[]));
     }
-    if !mode.is_behind() {
-        return Ok(());
+    let fields = [("mode", mode.name())];
+    if mode.is_behind() && config.tunnel() {
+        return Err(refusal("chain-routing", &fields));
     }
-    if config.tunnel() {
-        bail!(
-            "--cni-chaining-mode={name} cannot be used with --routing-mode=tunnel: the other plugin connects the nodes; set \
-             --routing-mode=native"
-        );
-    }
-    if config.ipam == IpamMode::Kubernetes {
-        bail!(
-            "--cni-chaining-mode={name} cannot be used with --ipam=kubernetes: the other plugin gives out the node's pod CIDRs; \
-             set --ipam=cluster-pool, of which only the nodes' own addresses are taken"
-        );
+    if mode.is_behind() && config.ipam == IpamMode::Kubernetes {
+        return Err(refusal("chain-ipam", &fields));
     }
     Ok(())
 }

@@ -23,7 +23,8 @@ mod tests {
     fn every_sentence_is_found_whole() {
         let keys = SENTENCES.lines().filter(|line| !line.starts_with('#'));
         let keys: Vec<&str> = keys.filter_map(|line| line.split_once(": ")).map(|(key, _)| key).collect();
-        assert_eq!(keys, ["families", "native-cidr", "direct-routes", "ip-masq-agent", "load-balancer-mode"]);
+        let alone = ["families", "native-cidr", "direct-routes", "ip-masq-agent", "load-balancer-mode"];
+        assert_eq!(keys, [&alone[..], &["chain-config", "chain-routing", "chain-ipam"]].concat());
         let fields = [("family", "4"), ("ipam", "cluster-pool"), ("mode", "dsr"), ("routing", "tunnel")];
         for key in keys {
             let text = refusal(key, &fields).to_string();
