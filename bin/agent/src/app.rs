@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use cni_conf::{ConfList, Plugins};
 use futures::future::BoxFuture;
 use kube_watch::{ApiConfig, Clients, Watched};
 use loader::{CgroupLinks, Links, Object};
@@ -16,8 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{self, Context as ApiContext};
-use crate::config::chaining::Mode;
-use crate::config::{Chaining, Config};
+use crate::config::Config;
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::metrics::{self, Counts, Sweeps};
@@ -28,11 +26,8 @@ use crate::owner::Owner;
 use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
-use crate::tasks::{garbage, hubble, links, watches, writers};
+use crate::tasks::{cni_conf, garbage, hubble, links, watches, writers};
 use crate::{health, host_firewall, ip_masq, kube_proxy, lock, node, startup, support};
-
-/// How often the CNI configuration is looked after.
-const CNI_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs the agent until it is told to stop. What is in the kernel then stays there.
 ///
@@ -236,7 +231,7 @@ async fn start(
     // Only now: whoever could not reach the socket has written its file before.
     let run_dir = config.paths.run_dir.clone();
     handle.ask(move |owner| startup::drain_releases(&run_dir, &mut owner.state)).await?;
-    spawn(tasks, "CNI configuration", Box::pin(keep_cni_conf(Arc::clone(config), is_ready)));
+    spawn(tasks, "CNI configuration", Box::pin(cni_conf::keep(Arc::clone(config), is_ready)));
     Ok(lock)
 }
 
@@ -303,58 +298,4 @@ pub(crate) async fn clients(config: &Config) -> Result<Clients> {
         user_agent: Some(concat!("cilium-agent/", env!("CARGO_PKG_VERSION")).to_owned()),
     };
     Clients::new(&api).await.context("cannot set up the connection to the API server")
-}
-
-/// Once pods can be served, the runtime is told so, and told again when somebody else's file gets in the way.
-async fn keep_cni_conf(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
-    let Some(path) = config.paths.cni_conf.clone() else { return std::future::pending().await };
-    // The sender lives as long as the owner.
-    let _ = ready.wait_for(|ready| *ready).await;
-    let folder =
-        path.parent().map_or_else(|| config.paths.cni_conf_dir.clone(), std::path::Path::to_path_buf);
-    let mut conf = ConfList::new(folder);
-    conf.log_file = Some(config.paths.cni_log.display().to_string());
-    conf.debug = config.debug;
-    conf.exclusive = config.cni_exclusive;
-    let mut announced = false;
-    loop {
-        // Somebody's own may change at any time; until it can be used, what the node has holds.
-        let done = match plugins(&config.chaining) {
-            Ok(plugins) => {
-                conf.plugins = plugins;
-                conf.ensure().map_err(anyhow::Error::from)
-            }
-            Err(error) => Err(error),
-        };
-        if done.is_ok() && !announced {
-            announced = true;
-            if let Err(error) = conf.announce() {
-                tracing::error!(error = crate::text(&error), "the CNI configuration cannot be written");
-            }
-        }
-        match done {
-            Ok(actions) if actions.is_empty() => {}
-            Ok(actions) => tracing::info!(?actions, "put the CNI configuration right"),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "the CNI configuration cannot be written")
-            }
-        }
-        tokio::time::sleep(CNI_INTERVAL).await;
-    }
-}
-
-/// The plugins of the CNI configuration.
-fn plugins(chaining: &Chaining) -> Result<Plugins> {
-    if let Some(path) = &chaining.given {
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read {} (Helm: cni.configMap and cni.configMapKey)", path.display())
-        })?;
-        cni_conf::check(&text).with_context(|| format!("{} cannot be used", path.display()))?;
-        return Ok(Plugins::Given(text));
-    }
-    Ok(match chaining.mode {
-        Mode::Alone | Mode::GenericVeth => Plugins::Alone,
-        Mode::Portmap => Plugins::Portmap,
-        Mode::Flannel => Plugins::Flannel,
-    })
 }

@@ -1,5 +1,6 @@
 //! Background tasks. Each is a future that runs until the agent stops; the application owns them all.
 
+pub(crate) mod cni_conf;
 pub(crate) mod drop_events;
 pub(crate) mod events;
 pub(crate) mod garbage;
