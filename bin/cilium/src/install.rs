@@ -29,7 +29,7 @@ pub(crate) async fn install(args: &ReleaseArgs) -> Result<Answer> {
     let reach = cluster::reach(&args.reach).await?;
     let facts = detect::look(&reach).await?;
     let decided = detect::decide(&facts, &user);
-    let helm = Helm::find(args.helm.as_ref(), &reach)?;
+    let helm = Helm::find(args.helm.program.as_ref(), &reach)?;
     if args.dry_run_helm_values {
         return Ok(Answer::text(user.over(&decided.values)?));
     }
@@ -42,10 +42,10 @@ pub(crate) async fn install(args: &ReleaseArgs) -> Result<Answer> {
     }
     say(format!("ℹ️  Using Cilium version {}", chart.version));
     decided.lines.iter().for_each(say);
-    if let Some(there) = helm.release(&args.helm_release_name)? {
+    if let Some(there) = helm.release(&args.helm.name)? {
         bail!(
             "{} is installed in {} already ({there}): use `cilium upgrade` to change it, or `cilium uninstall` first",
-            args.helm_release_name,
+            args.helm.name,
             reach.namespace
         );
     }
@@ -58,11 +58,11 @@ pub(crate) async fn upgrade(args: &UpgradeArgs) -> Result<Answer> {
     let chart = Chart::take(release_args)?;
     let user = Values::read(release_args)?;
     let reach = cluster::reach(&release_args.reach).await?;
-    let helm = Helm::find(release_args.helm.as_ref(), &reach)?;
+    let helm = Helm::find(release_args.helm.program.as_ref(), &reach)?;
     if release_args.dry_run_helm_values {
         return Ok(Answer::text(user.over(&Value::Object(serde_json::Map::new()))?));
     }
-    let name = &release_args.helm_release_name;
+    let name = &release_args.helm.name;
     if helm.release(name)?.is_none() {
         bail!("there is no release {name} in {}: use `cilium install`", reach.namespace);
     }
@@ -91,7 +91,7 @@ fn release(
     verb: &str,
     own: &std::path::Path,
 ) -> impl Iterator<Item = OsString> + use<> {
-    let mut words: Vec<OsString> = vec![verb.into(), args.helm_release_name.clone().into()];
+    let mut words: Vec<OsString> = vec![verb.into(), args.helm.name.clone().into()];
     words.extend([chart.folder().as_os_str().to_owned(), "--values".into(), own.as_os_str().to_owned()]);
     for file in &args.values {
         words.extend(["--values".into(), file.as_os_str().to_owned()]);
@@ -113,7 +113,7 @@ async fn finish(args: &ReleaseArgs, reach: &Reach, done: &str) -> Result<Answer>
 
 pub(crate) async fn uninstall(args: &UninstallArgs) -> Result<Answer> {
     let reach = cluster::reach(&args.reach).await?;
-    let helm = Helm::find(args.helm.as_ref(), &reach)?;
+    let helm = Helm::find(args.helm.program.as_ref(), &reach)?;
     let test = format!("/api/v1/namespaces/{}", args.test_namespace);
     if cluster::find(&reach.clients, &test).await?.is_some() {
         say(format!("🔥 Deleting {} namespace...", args.test_namespace));
@@ -121,7 +121,7 @@ pub(crate) async fn uninstall(args: &UninstallArgs) -> Result<Answer> {
         remove(&reach, &test).await?;
         gone(&reach, &test).await?;
     }
-    let name = &args.helm_release_name;
+    let name = &args.helm.name;
     if helm.release(name)?.is_none() {
         bail!("there is no release {name} in {}: nothing is uninstalled", reach.namespace);
     }

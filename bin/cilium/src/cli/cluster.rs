@@ -82,6 +82,17 @@ pub(crate) enum ConfigCommand {
     },
 }
 
+/// The release, and who manages it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HelmArgs {
+    /// Name of the release
+    #[arg(long = "helm-release-name", default_value = "cilium", value_name = "NAME")]
+    pub(crate) name: String,
+    /// The helm to run; without it the one beside this command, or on PATH
+    #[arg(id = "helm", long, env = "HELM", value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+}
+
 /// What a release is made of.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReleaseArgs {
@@ -109,12 +120,8 @@ pub(crate) struct ReleaseArgs {
     /// How long to wait at most
     #[arg(long, default_value = "5m0s")]
     pub(crate) wait_duration: GoDuration,
-    /// Name of the release
-    #[arg(long, default_value = "cilium", value_name = "NAME")]
-    pub(crate) helm_release_name: String,
-    /// The helm to run; without it the one beside this command, or on PATH
-    #[arg(long, env = "HELM", value_name = "FILE")]
-    pub(crate) helm: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) helm: HelmArgs,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 }
@@ -139,12 +146,8 @@ pub(crate) struct UninstallArgs {
     /// Namespace of the connectivity test, which is removed, too
     #[arg(long, default_value = "cilium-test-1")]
     pub(crate) test_namespace: String,
-    /// Name of the release
-    #[arg(long, default_value = "cilium", value_name = "NAME")]
-    pub(crate) helm_release_name: String,
-    /// The helm to run; without it the one beside this command, or on PATH
-    #[arg(long, env = "HELM", value_name = "FILE")]
-    pub(crate) helm: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) helm: HelmArgs,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 }
@@ -214,7 +217,7 @@ pub(crate) struct PerfArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct SysdumpArgs {
-    /// Name of the archive without .tar; <ts> becomes the time
+    /// Name of the archive without .tar; `<ts>` becomes the time
     #[arg(long, default_value = "cilium-sysdump-<ts>", value_name = "FILE")]
     pub(crate) output_filename: String,
     /// Lines of each log
