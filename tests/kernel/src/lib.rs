@@ -3,4 +3,5 @@
 pub mod packets;
 pub mod pair;
 pub mod place;
-pub mod random;
+
+pub use policy_tests::random;

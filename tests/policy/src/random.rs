@@ -1,15 +1,16 @@
-//! Numbers that follow from a seed.
+//! Reproducible random numbers.
 
-/// Their source.
-pub struct Random(u64);
+/// SplitMix64: small, fast, and equal on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
-    /// The same numbers for the same seed.
+    /// For seeds that follow one another: whatever is made from them has nothing in common.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// SplitMix64.
+    /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
