@@ -57,6 +57,8 @@ pub(crate) struct Owner {
     waiting: BTreeMap<u16, Vec<oneshot::Sender<Result<(), NotReady>>>>,
     /// Pods that only the kernel knows, until the pods are listed.
     pub orphans: Vec<Orphan>,
+    /// What is wrong with the node's own configuration and what helps, by what is concerned; the status tells.
+    pub complaints: BTreeMap<&'static str, String>,
     primed: bool,
     /// When the first complete state was in the kernel, since the start.
     ready: tokio::sync::watch::Sender<bool>,
@@ -95,6 +97,7 @@ impl Owner {
             changing_policy: None,
             waiting,
             orphans,
+            complaints: BTreeMap::new(),
             primed: false,
             ready,
         };
@@ -274,6 +277,14 @@ impl Owner {
                     "an endpoint's file is not up to date; a restart may not find the pod"
                 );
             }
+        }
+    }
+
+    /// Something about `part` is wrong, or not any more.
+    pub(crate) fn complain(&mut self, part: &'static str, trouble: Option<String>) {
+        match trouble {
+            Some(trouble) => drop(self.complaints.insert(part, trouble)),
+            None => drop(self.complaints.remove(part)),
         }
     }
 

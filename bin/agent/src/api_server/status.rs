@@ -88,7 +88,8 @@ fn part(state: &str, msg: impl Into<String>) -> Part {
 fn own(context: &Context, status: &mut Status) -> Part {
     let version = env!("CARGO_PKG_VERSION");
     if !*context.ready.borrow() {
-        return part("Failure", format!("{version} starting: {}", waiting(context)));
+        let trouble = status.cilium.take().map(|failing| format!("; {}", failing.msg)).unwrap_or_default();
+        return part("Failure", format!("{version} starting: {}{trouble}", waiting(context)));
     }
     let sweeps = context.sweeps.borrow();
     match status.cilium.take() {
@@ -141,7 +142,8 @@ fn host_firewall(owner: &Owner, config: &Config) -> HostFirewall {
 }
 
 fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
-    let failures = owner.kernel.failures();
+    let mut failures = owner.kernel.failures();
+    failures.extend(owner.complaints.values().cloned());
     let nodes: Vec<Node> = super::endpoints::node_models(owner);
     let maps = &owner.kernel.object().maps;
     let map = |name: &str, size: u32| BpfMap { name: name.to_owned(), size: u64::from(size) };

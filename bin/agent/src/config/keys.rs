@@ -230,7 +230,11 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("socket-path", "/var/run/cilium/cilium.sock", "unix socket of the agent's API"),
     key("state-dir", "/var/run/cilium", "folder of the agent's state"),
-    key("static-cnp-path", "", "folder with policies, one *.yaml each, that is followed; empty: none"),
+    key(
+        "static-cnp-path",
+        "",
+        "folder with policies, one *.yaml each, that is followed; one that is missing holds none; empty: none",
+    ),
     key("tunnel-port", "8472", "UDP port of the tunnel"),
     key("tunnel-protocol", "vxlan", "vxlan"),
     key(
