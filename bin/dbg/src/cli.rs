@@ -244,8 +244,8 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TraceArgs {
-    /// Sender, receiver and port instead of the options: NAMESPACE/NAME of a pod, an address, or the number of an endpoint;
-    /// 80, 80/tcp, 53/udp, 8/icmp
+    /// Sender, receiver and port instead of the options: NAMESPACE/NAME of a pod, an address, the number of an endpoint, or
+    /// `host` for this node; 80, 80/tcp, 53/udp, 8/icmp
     #[arg(value_names = ["FROM", "TO", "PORT"], num_args = 3, conflicts_with_all = ["SourceArgs", "DestinationArgs", "dport"])]
     pub(crate) packet: Vec<String>,
     #[command(flatten)]

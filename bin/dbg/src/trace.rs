@@ -12,6 +12,9 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
+/// The identity of an agent's own node.
+const HOST: u32 = 1;
+
 /// Exits with 1 if the packet would be denied.
 pub(crate) fn run(client: &Client, args: &TraceArgs) -> Result<ExitCode> {
     let (source, destination, dport) = match args.packet.as_slice() {
@@ -60,8 +63,11 @@ fn misused(text: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, text).exit()
 }
 
-/// `default/web-0` or `default:web-0`, `10.0.0.1`, `77`.
+/// `default/web-0` or `default:web-0`, `10.0.0.1`, `77`, `host`.
 fn short(text: &str) -> Result<Party> {
+    if matches!(text, "host" | "reserved:host") {
+        return Ok(Party::Identity(HOST));
+    }
     if let Ok(id) = text.parse() {
         return Ok(Party::Endpoint(id));
     }
@@ -69,7 +75,7 @@ fn short(text: &str) -> Result<Party> {
         return Ok(Party::Address(address));
     }
     let (namespace, name) = text.split_once('/').or_else(|| text.split_once(':')).with_context(|| {
-        format!("`{text}` names no end: write NAMESPACE/NAME, an address or the number of an endpoint")
+        format!("`{text}` names no end: write NAMESPACE/NAME, an address, the number of an endpoint, or host")
     })?;
     Ok(Party::Pod { namespace: namespace.to_owned(), name: name.to_owned() })
 }
@@ -212,6 +218,9 @@ mod tests {
         assert_eq!(short("77").expect("endpoint"), Party::Endpoint(77));
         assert!(matches!(short("fd00::1"), Ok(Party::Address(_))));
         assert!(short("web-0").is_err());
+        for host in ["host", "reserved:host"] {
+            assert_eq!(short(host).expect("this node"), Party::Identity(1));
+        }
         assert!(party(None, Some("web-0"), None, None, &[]).is_err());
     }
 

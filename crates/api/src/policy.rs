@@ -90,7 +90,7 @@ model! {
         pub verdict: String,
         /// Text of the drop reason; empty if the packet passes.
         pub reason: String,
-        /// Policy decisions on the way in the order they were made, for ends that are pods of this node.
+        /// Policy decisions on the way in the order they were made, for ends that are pods of this node, or the node itself.
         pub decisions: Vec<Decision>,
         /// What another node has yet to decide, or has decided before; empty if the whole way is this node's.
         pub elsewhere: String,
@@ -134,7 +134,7 @@ model! {
         pub direction: String,
         /// Endpoint of this node.
         pub endpoint: u16,
-        /// Its pod, `namespace/name`.
+        /// Its pod, `namespace/name`; `node NAME` for the node itself.
         pub pod: String,
         /// Identity of the other end.
         pub peer: u32,
@@ -172,7 +172,7 @@ model! {
         pub protocol: u8,
         /// What was recorded.
         pub recorded: RecordedVerdict,
-        /// What the rules of today say, at each end that is a pod of this node, the client first.
+        /// What the rules of today say, at each end that is a pod of this node or the node itself, the client first.
         pub sides: Vec<ExplainedSide>,
         /// The ends whose policy another node knows; empty if there is none.
         pub elsewhere: String,

@@ -64,7 +64,7 @@ fn end(address: IpAddr, port: u16, identity: u32, who: &Who) -> TraceEnd {
         address: address.to_string(),
         port,
         identity,
-        endpoint: who.endpoint(),
+        endpoint: who.endpoint,
         found: who.found.clone(),
         labels: Vec::new(),
     }
@@ -191,6 +191,8 @@ fn source_of(frame: &[u8]) -> Option<IpAddr> {
 struct Seen {
     /// Sender and receiver, as the program took them.
     identities: (u32, u32),
+    /// Their numbers among the endpoints of this node, 0 for others; of a service it is the backend's.
+    endpoints: (u16, u16),
     /// How the packet stands to its flow, once policy had let it pass.
     passed: Option<u8>,
     verdicts: Vec<Event>,
@@ -209,6 +211,9 @@ impl Seen {
                 identity(told.map(|e| e.source_identity), &prepared.source),
                 identity(told.map(|e| e.destination_identity), &prepared.destination),
             ),
+            endpoints: told.map_or((prepared.source.endpoint, prepared.destination.endpoint), |event| {
+                (event.source_endpoint, event.destination_endpoint)
+            }),
             passed: passed.map(|e| e.reason),
             verdicts: of_kind(EventKind::PolicyVerdict).copied().collect(),
         }
@@ -219,15 +224,14 @@ impl Seen {
     }
 }
 
-/// What policy said at the ends that are pods of this node: the client's first. Programs only report verdicts of policies
+/// What policy said at the ends that are pods of this node, or the node itself: the client's first. Programs only report verdicts of policies
 /// that select the pod, and of tracked connections none; the flow tells the rest.
 fn decisions(node: &Node, prepared: &Prepared, seen: &Seen) -> Vec<Decision> {
     if seen.passed.is_none() && seen.verdicts.is_empty() {
         return Vec::new();
     }
     let mut decisions = Vec::new();
-    let sender = prepared.source.endpoint();
-    let receiver = prepared.destination.endpoint();
+    let (sender, receiver) = seen.endpoints;
     let (client, server) = if is_reply(seen) { (receiver, sender) } else { (sender, receiver) };
     if client == server {
         return decisions;

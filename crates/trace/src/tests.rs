@@ -163,6 +163,48 @@ fn the_node_itself_speaks_and_listens() {
 }
 
 #[test]
+fn the_node_has_a_policy_of_its_own() {
+    let mut node = node(true);
+    world::guard(&mut node);
+    // Both ends of one node: first the sender's policy, then the receiver's.
+    let trace = tell(&mut node, ask("10.244.1.10", "172.31.0.11", 6, 22));
+    assert_eq!((trace.verdict.as_str(), trace.reason.as_str()), ("DENIED", "Policy denied"));
+    assert_eq!(decisions(&trace), ["egress 77 NOT ENFORCED  0", "ingress 65535 DENIED none 51"]);
+    assert_eq!((trace.destination.identity, trace.destination.endpoint), (1, 65_535));
+    assert_eq!(trace.destination.found, "ipcache entry 172.31.0.11, this node itself: endpoint 65535");
+    let trace = tell(&mut node, ask("172.31.0.11", "10.244.1.11", 6, 80));
+    assert_eq!(decisions(&trace), ["egress 65535 DENIED none 52"]);
+    // From and to the wire, of both families.
+    for (world, here) in [("8.8.8.8", "172.31.0.11"), ("2001:db8::8", "fd00:31::11")] {
+        let trace = tell(&mut node, ask(world, here, 6, 22));
+        assert_eq!(decisions(&trace), ["ingress 65535 DENIED none 51"], "{here}");
+        assert_eq!(trace.steps, ["netdev_ingress on eth0", "dropped: Policy denied"]);
+        let trace = tell(&mut node, ask(world, here, 6, 6443));
+        assert_eq!(decisions(&trace), ["ingress 65535 ALLOWED L4-Only 53"], "{here}");
+        assert_eq!(trace.verdict, "ALLOWED");
+        let trace = tell(&mut node, ask(here, world, 6, 443));
+        assert_eq!(decisions(&trace), ["egress 65535 DENIED none 52"], "{here}");
+        assert_eq!(trace.steps, ["netdev_egress on eth0", "dropped: Policy denied"]);
+    }
+    // An answer is the connection's, whose server the node is.
+    let trace = tell(&mut node, Question { source_port: 6443, ..ask("172.31.0.11", "8.8.8.8", 6, 30_000) });
+    assert_eq!(
+        (trace.verdict.as_str(), decisions(&trace)),
+        ("ALLOWED", vec!["ingress 65535 ALLOWED  53".to_owned()])
+    );
+    // Through the tunnel.
+    let trace = tell(&mut node, ask("10.244.2.20", "10.244.1.1", 6, 22));
+    assert_eq!(decisions(&trace), ["ingress 65535 DENIED none 51"]);
+    // Without the feature the row means nothing.
+    node.config.features &= !abi::config::HOST_FIREWALL;
+    let trace = tell(&mut node, ask("8.8.8.8", "172.31.0.11", 6, 22));
+    assert_eq!(
+        (trace.verdict.as_str(), trace.decisions.len(), trace.destination.endpoint),
+        ("ALLOWED", 0, 0)
+    );
+}
+
+#[test]
 fn a_tracked_connection_is_told_apart() {
     let mut node = node(false);
     let there = Question { source_port: 40_000, ..ask("10.244.1.10", "10.244.1.11", 6, 80) };
@@ -240,6 +282,7 @@ fn an_identity_is_stood_for_by_an_address() {
     assert_eq!(of(9), [ip("192.0.2.1")]);
     assert_eq!(of(10), [ip("2001:db8::1")]);
     assert_eq!(of(2), [ip("192.0.2.1"), ip("2001:db8::1")]);
+    assert_eq!(of(1), [ip("172.31.0.11"), ip("fd00:31::11")], "the node by its name for others");
     assert!(of(4711).is_empty());
 }
 

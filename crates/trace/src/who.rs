@@ -15,6 +15,8 @@ pub struct Who {
     pub pod: Option<(u32, PodFacts)>,
     /// It is an address of this node itself.
     pub host: bool,
+    /// Endpoint number on this node, 0 if it is none; the node itself is one where it has a policy of its own.
+    pub endpoint: u16,
     /// It is reached through the tunnel.
     pub tunnel: bool,
     /// The node behind which it lives; unspecified if none is known.
@@ -24,11 +26,6 @@ pub struct Who {
 }
 
 impl Who {
-    /// Endpoint number on this node, 0 if it is none.
-    pub fn endpoint(&self) -> u16 {
-        self.pod.map_or(0, |(_, facts)| facts.endpoint)
-    }
-
     /// Whether it is a pod of another node.
     pub fn is_remote_pod(&self) -> bool {
         let cluster = self.identity >= identity::CLUSTER_MIN && !identity::is_local_scope(self.identity);
@@ -44,6 +41,7 @@ pub fn identify(node: &Node, address: IpAddr) -> Who {
             identity: facts.identity,
             pod: Some((ifindex, facts)),
             host: false,
+            endpoint: facts.endpoint,
             tunnel: false,
             node: Addr::UNSPECIFIED,
             found: format!("endpoint {} of this node", facts.endpoint),
@@ -61,6 +59,7 @@ pub fn identify(node: &Node, address: IpAddr) -> Who {
         identity: if addr.is_v4() { node.config.world_v4 } else { node.config.world_v6 },
         pod: None,
         host: false,
+        endpoint: 0,
         tunnel: false,
         node: Addr::UNSPECIFIED,
         found: "no ipcache entry: outside of the cluster".to_owned(),
@@ -70,29 +69,42 @@ pub fn identify(node: &Node, address: IpAddr) -> Who {
 fn known(node: &Node, entry: &IpcacheEntry, mut found: String) -> Who {
     let host = entry.flags & IPCACHE_HOST != 0;
     let tunnel = entry.flags & IPCACHE_TUNNEL != 0 && node.config.features & config::TUNNEL != 0;
+    let endpoint = if host { own_endpoint(node) } else { 0 };
     if host {
         found.push_str(", this node itself");
+        if endpoint != 0 {
+            found = format!("{found}: endpoint {endpoint}");
+        }
     } else if !entry.node.is_unspecified() {
         let how = if tunnel { ", through the tunnel to node" } else { ", behind node" };
         found = format!("{found}{how} {}", entry.node);
     }
-    Who { identity: entry.identity, pod: None, host, tunnel, node: entry.node, found }
+    Who { identity: entry.identity, pod: None, host, endpoint, tunnel, node: entry.node, found }
+}
+
+/// The number of the node among its endpoints, 0 if it has no policy of its own.
+fn own_endpoint(node: &Node) -> u16 {
+    let guarded = node.config.features & config::HOST_FIREWALL != 0;
+    let facts = node.pods.get(&node.config.host_ifindex).filter(|_| guarded);
+    facts.map_or(0, |facts| facts.endpoint)
 }
 
 /// Addresses that stand for the world where nothing better is known (RFC 5737, RFC 3849).
 const OUTSIDE: &[&str] = &["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2001:db8:ffff::1"];
 
-/// Addresses of an identity, at most one a family, IPv4 first: of a pod of this node, else one in the ipcache, for the
+/// Addresses of an identity, at most one a family, IPv4 first: of a pod of this node or the node itself, else one in the ipcache, for the
 /// world one that nobody has, else one of a prefix. Empty if this node knows none.
 pub fn representative(node: &Node, wanted: Identity) -> Vec<IpAddr> {
     let pods: Vec<Addr> = node.local.keys().copied().collect();
+    // Of the node's own addresses that by which others know it.
+    let primary = vec![node.config.node_v4, node.config.node_v6];
     let hosts =
         node.hosts.iter().filter(|(_, entry)| entry.identity == wanted).map(|(addr, _)| *addr).collect();
     let outside = OUTSIDE.iter().filter_map(|text| text.parse::<IpAddr>().ok()).map(Addr::from).collect();
     let named = node.prefixes.iter().filter(|(.., entry)| entry.identity == wanted);
     let bases: Vec<Addr> = named.map(|(base, ..)| *base).collect();
     let within = bases.iter().map(inside).collect();
-    let sources = [pods, hosts, outside, within, bases];
+    let sources = [pods, primary, hosts, outside, within, bases];
     let first = |v4: bool| {
         // In a dual-stack cluster the world has a number for each family, and people still say 2.
         let family = if v4 { node.config.world_v4 } else { node.config.world_v6 };

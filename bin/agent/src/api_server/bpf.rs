@@ -100,10 +100,11 @@ fn connection(key: &FlowKey, flow: &Flow, half_open: bool) -> CtEntry {
     }
 }
 
-/// The tables of all endpoints.
+/// The tables of all endpoints, the node itself among them where it has a policy.
 pub(super) async fn policies(State(context): State<Context>) -> Answer<Vec<PolicyTable>> {
     let tables = context.handle.ask(|owner| {
-        let ids: Vec<u16> = owner.state.endpoints().keys().copied().collect();
+        let ids: Vec<u16> =
+            owner.state.endpoints().keys().copied().chain(owner.state.host_endpoint()).collect();
         ids.into_iter().filter_map(|id| table(owner, id).transpose()).collect::<Result<Vec<_>, Refused>>()
     });
     tables.await?.map(Json)

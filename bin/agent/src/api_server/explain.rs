@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use abi::identity;
 use api::policy::{ExplainedSide, Explanation, PolicyRef, RecordedVerdict, RuleRef, RuleStep, TraceEnd};
 use axum::Json;
 use axum::extract::State;
@@ -56,18 +57,20 @@ fn explain(owner: &Owner, flow: &Flow) -> Result<Explanation, Refused> {
                 let packet = Packet { direction, peer: NumericIdentity(peer), block, protocol, port };
                 sides.extend(side(owner, endpoint, &packet, &mut places));
             }
-            None => elsewhere.extend(own.pod.as_ref().map(|pod| {
-                format!(
-                    "the {direction} policy of {}/{} is known to the agent of its node",
-                    pod.namespace, pod.name
-                )
-            })),
+            None => {
+                elsewhere.extend(far(owner, own, address).map(|whose| format!("the {direction} {whose}")))
+            }
         }
     }
     if sides.is_empty() {
-        let message = format!("neither {client_address} nor {server_address} is a pod of this node");
-        return Err(Refused::new(StatusCode::NOT_FOUND, message)
-            .cure("ask the agent of the node where one of them is: the flow's node_name tells"));
+        let own = [client_address, server_address].into_iter().any(|address| is_own(owner, address));
+        let (node, cure) = match own {
+            true => (", which itself has no policy", "switch on hostFirewall.enabled to give it one, or ask"),
+            false => ("", "ask"),
+        };
+        let message = format!("neither {client_address} nor {server_address} is a pod of this node{node}");
+        let cure = format!("{cure} the agent of the node where one of them is: the flow's node_name tells");
+        return Err(Refused::new(StatusCode::NOT_FOUND, message).cure(cure));
     }
     let end = |own: &flow::End, address: IpAddr, port: u16| TraceEnd {
         address: address.to_string(),
@@ -75,7 +78,11 @@ fn explain(owner: &Owner, flow: &Flow) -> Result<Explanation, Refused> {
         identity: own.identity,
         labels: texts(&own.labels),
         endpoint: local(owner, own, address).unwrap_or_default(),
-        found: own.pod.as_ref().map(|pod| format!("{}/{}", pod.namespace, pod.name)).unwrap_or_default(),
+        found: match (&own.pod, is_own(owner, address)) {
+            (Some(pod), _) => format!("{}/{}", pod.namespace, pod.name),
+            (None, true) => node_name(owner),
+            (None, false) => String::new(),
+        },
     };
     Ok(Explanation {
         source: end(client, client_address, 0),
@@ -87,20 +94,53 @@ fn explain(owner: &Owner, flow: &Flow) -> Result<Explanation, Refused> {
     })
 }
 
-/// The endpoint of this node that an end is: by its pod, else by its address. (Its number may be another node's.)
+/// The endpoint of this node that an end is: by its pod, else by its address. (Its number may be another node's.) The node
+/// itself is one where it has a policy of its own.
 fn local(owner: &Owner, end: &flow::End, address: IpAddr) -> Option<u16> {
     let by_pod = end.pod.as_ref().and_then(|pod| {
         let named =
             |e: &&agent_core::Endpoint| e.spec.pod.namespace == pod.namespace && e.spec.pod.name == pod.name;
         owner.state.endpoints().values().find(named)
     });
-    by_pod.or_else(|| owner.state.by_address(address)).map(|endpoint| endpoint.spec.id)
+    let pod = by_pod.or_else(|| owner.state.by_address(address)).map(|endpoint| endpoint.spec.id);
+    pod.or_else(|| owner.state.host_endpoint().filter(|_| is_own(owner, address)))
 }
 
-/// Numbers of prefixes mean something on their own node only; those of the cluster, everywhere.
+/// Whether an address is the node's own.
+fn is_own(owner: &Owner, address: IpAddr) -> bool {
+    owner.state.ipcache().identity(address) == Some(identity::HOST)
+}
+
+/// The node itself, in words.
+fn node_name(owner: &Owner) -> String {
+    format!("node {}", owner.state.settings().node.name)
+}
+
+/// Who knows the policy of an end that is not this node's; nothing if the end has none.
+fn far(owner: &Owner, end: &flow::End, address: IpAddr) -> Option<String> {
+    // A pod in its node's network has no policy but the node's.
+    let node = matches!(
+        owner.state.ipcache().identity(address),
+        Some(identity::REMOTE_NODE | identity::KUBE_APISERVER)
+    );
+    if is_own(owner, address) {
+        return None;
+    }
+    if node {
+        let guarded = owner.state.host_endpoint().is_some();
+        return guarded.then(|| format!("policy of the node {address} is known to its own agent"));
+    }
+    let pod = end.pod.as_ref()?;
+    Some(format!("policy of {}/{} is known to the agent of its node", pod.namespace, pod.name))
+}
+
+/// Numbers of prefixes mean something on their own node only, and so do those of nodes: this one is the host here and a
+/// remote node there. Those of the cluster are the same everywhere.
 fn peer_identity(owner: &Owner, end: &flow::End, address: IpAddr) -> u32 {
+    let relative = matches!(end.identity, identity::HOST | identity::REMOTE_NODE | identity::KUBE_APISERVER);
     let known = end.identity != 0
-        && !abi::identity::is_local_scope(end.identity)
+        && !relative
+        && !identity::is_local_scope(end.identity)
         && owner.state.labels_of(end.identity).is_some();
     if known {
         return end.identity;
@@ -111,7 +151,11 @@ fn peer_identity(owner: &Owner, end: &flow::End, address: IpAddr) -> u32 {
 
 fn side(owner: &Owner, id: u16, packet: &Packet, places: &mut Places) -> Option<ExplainedSide> {
     let engine = owner.state.engine();
-    let told = engine.explain(engine.subject(u64::from(id))?, packet);
+    let (subject, name) = match owner.state.host_endpoint() == Some(id) {
+        true => (owner.state.host_subject()?, node_name(owner)),
+        false => (engine.subject(u64::from(id))?, owner.state.endpoint(id)?.spec.pod.to_string()),
+    };
+    let told = engine.explain(subject, packet);
     // A dry run of the whole node is the programs' matter; rules do not know of it.
     let audit = owner.state.settings().audit && !told.outcome.passes();
     let verdict = match told.outcome {
@@ -133,7 +177,7 @@ fn side(owner: &Owner, id: u16, packet: &Packet, places: &mut Places) -> Option<
     Some(ExplainedSide {
         direction: packet.direction.to_string(),
         endpoint: id,
-        pod: owner.state.endpoint(id)?.spec.pod.to_string(),
+        pod: name,
         peer: packet.peer.get(),
         peer_labels: texts(&told.peer),
         verdict: verdict.to_owned(),

@@ -136,6 +136,11 @@ fn addresses(node: &Node, end: &End) -> Result<Vec<IpAddr>, Refused> {
 fn end(owner: &Owner, party: &Party) -> Result<End, Refused> {
     let identity = |number, name| End { name, endpoint: 0, wanted: Wanted::Identity(number) };
     match party {
+        Party::Endpoint(id) if owner.state.host_endpoint() == Some(*id) => {
+            let addresses = owner.state.settings().node.underlay.clone();
+            let name = format!("endpoint {id}, this node");
+            Ok(End { name, endpoint: 0, wanted: Wanted::Addresses(addresses) })
+        }
         Party::Endpoint(id) => {
             let found =
                 owner.state.endpoint(*id).ok_or_else(|| Refused::not_found(format_args!("endpoint {id}")))?;

@@ -131,9 +131,10 @@ impl State {
         self.policies.iter().flat_map(|(kind, store)| store.iter().map(|object| (*kind, object)))
     }
 
-    /// The policy table of an endpoint.
+    /// The policy table of an endpoint, or of the node as one.
     pub fn policy_of(&self, id: u16) -> Option<(TableId, Arc<PolicyTable>)> {
-        let table = self.engine.table_of(u64::from(id))?;
+        let node = self.host_endpoint() == Some(id);
+        let table = self.engine.table_of(if node { super::host::SUBJECT } else { u64::from(id) })?;
         Some((table, self.engine.table(table)?))
     }
 

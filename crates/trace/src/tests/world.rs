@@ -68,6 +68,25 @@ pub(crate) fn deny_all(node: &mut Node, slot: u32) {
     node.policies.insert(slot, table);
 }
 
+/// Gives the node a policy: anyone may reach TCP port 6443, all else is closed in both directions.
+pub(crate) fn guard(node: &mut Node) {
+    const SLOT: u32 = 3;
+    let mut table = PolicyTable::default();
+    let key = PolicyKey { direction: INGRESS, protocol: 6, port: 6443_u16.to_be(), ..PolicyKey::default() };
+    table.insert(key, 24, PolicyEntry { precedence: 1, cookie: 53, bits: 24, ..PolicyEntry::default() });
+    node.policies.insert(SLOT, table);
+    node.config.features |= config::HOST_FIREWALL;
+    let facts = PodFacts {
+        identity: identity::HOST,
+        policy: SLOT,
+        deny_cookie_ingress: 51,
+        deny_cookie_egress: 52,
+        endpoint: 65_535,
+        ..PodFacts::default()
+    };
+    node.pods.insert(HOST, facts);
+}
+
 fn pod(identity: u32, endpoint: u16, policy: u32, v4: &str, v6: &str, last: u8) -> PodFacts {
     PodFacts {
         identity,
