@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 mod meaning;
+mod named;
 mod peers;
 mod shadow;
 
@@ -48,7 +49,8 @@ struct Applicable<'a> {
 }
 
 /// Checks the policies of a file; objects of other kinds are left alone. `namespace` is that of objects that do not tell
-/// theirs. With a `cluster`, selectors are looked up among its pods.
+/// theirs. With a `cluster`, selectors are looked up among its pods and nodes, and what rules name by other objects among
+/// those objects, and those of the file.
 pub fn lint(documents: &Documents, namespace: &str, cluster: Option<&Inventory>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (position, text) in &documents.broken {
@@ -78,9 +80,13 @@ pub fn lint(documents: &Documents, namespace: &str, cluster: Option<&Inventory>)
             good.push(Applicable { document, object, title, rules });
         }
     }
+    let files = match cluster {
+        Some(_) => Inventory::read(&documents.objects, "", namespace),
+        None => Inventory::default(),
+    };
     for policy in &good {
         let mut say = Say { document: policy.document, title: policy.title.clone(), findings: &mut findings };
-        meaning::check(policy, cluster, &mut say);
+        meaning::check(policy, cluster, &files, &mut say);
     }
     shadow::check(&good, cluster, &mut findings);
     findings.sort();

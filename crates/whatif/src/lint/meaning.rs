@@ -1,5 +1,6 @@
 //! Rules that are applied and mean nothing: they fit no packet, or select no pod that there is.
 
+use super::named::Named;
 use super::peers::{Nobody, pointed, why_nobody};
 use super::{Applicable, Say};
 use crate::inventory::Inventory;
@@ -9,19 +10,36 @@ use policy::{Direction, Peer, PortRule, Rule, Subject};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Fields that hold selectors of pods.
-const SELECTORS: [&str; 4] = ["fromEndpoints", "toEndpoints", "from", "to"];
+/// Fields that hold selectors of pods, and names or selectors of other objects.
+const SELECTORS: [&str; 9] = [
+    "fromEndpoints",
+    "toEndpoints",
+    "from",
+    "to",
+    "fromCIDRSet",
+    "toCIDRSet",
+    "toServices",
+    "fromNodes",
+    "toNodes",
+];
 
-pub(super) fn check(policy: &Applicable<'_>, cluster: Option<&Inventory>, say: &mut Say<'_>) {
+/// `files`: what stands in the files with the policies.
+pub(super) fn check(
+    policy: &Applicable<'_>,
+    cluster: Option<&Inventory>,
+    files: &Inventory,
+    say: &mut Say<'_>,
+) {
     let parts = kube_api::parts(&policy.object);
     for part in &parts {
         fits_nothing(part, policy, say);
     }
     let Some(cluster) = cluster.filter(|cluster| !cluster.pods.is_empty()) else { return };
-    subjects(policy, cluster, say);
+    let named = Named::of(cluster, files);
+    subjects(policy, cluster, &named, say);
     for part in &parts {
         let place = Place::default().parse(&part.place, &policy.object);
-        peers(part, &place, policy, cluster, say);
+        peers(part, &place, policy, (cluster, &named), say);
         ports(part, &place, cluster, say);
     }
 }
@@ -45,27 +63,39 @@ fn entry_of(object: &Value) -> Option<&Value> {
 }
 
 /// Who the policy is about.
-fn subjects(policy: &Applicable<'_>, cluster: &Inventory, say: &mut Say<'_>) {
+fn subjects(policy: &Applicable<'_>, cluster: &Inventory, named: &Named<'_>, say: &mut Say<'_>) {
     let places = kube_api::rule_places(&policy.object);
     let mut told = BTreeSet::new();
     for (rule, place) in policy.rules.iter().zip(places) {
         let spec = place.split('.').next().unwrap_or_default();
-        let Subject::Endpoints(selector) = &rule.subject else { continue };
         if !told.insert(spec.to_owned()) {
             continue;
         }
-        if let Some(nobody) = why_nobody(selector, cluster) {
+        let nobody = match &rule.subject {
+            Subject::Endpoints(selector) => why_nobody(selector, cluster),
+            Subject::Nodes(selector) => named.no_node(selector),
+        };
+        if let Some(nobody) = nobody {
             let spec = Place::default().parse(spec, &policy.object);
             let is_there = |field: &&str| policy.object.pointer(&format!("/spec/{field}")).is_some();
-            let field = ["podSelector", "subject"].into_iter().find(is_there).unwrap_or("endpointSelector");
+            let field = ["podSelector", "subject", "nodeSelector"]
+                .into_iter()
+                .find(is_there)
+                .unwrap_or("endpointSelector");
             let place = pointed(&policy.object, &spec.key(field), &nobody);
-            say.warn(&place, format!("the policy selects no pod: {}", nobody.text));
+            say.warn(&place, format!("the policy selects no {}: {}", nobody.what, nobody.text));
         }
     }
 }
 
 /// Who is at the other end: each item of the lists by itself.
-fn peers(part: &Part, place: &Place, policy: &Applicable<'_>, cluster: &Inventory, say: &mut Say<'_>) {
+fn peers(
+    part: &Part,
+    place: &Place,
+    policy: &Applicable<'_>,
+    known: (&Inventory, &Named<'_>),
+    say: &mut Say<'_>,
+) {
     let Some(entry) = entry_of(&part.object).and_then(Value::as_object) else { return };
     for field in SELECTORS {
         let items = entry.get(field).and_then(Value::as_array);
@@ -73,20 +103,21 @@ fn peers(part: &Part, place: &Place, policy: &Applicable<'_>, cluster: &Inventor
             let Some(nobody) = alone(&part.object, entry, field, item).into_iter().find_map(|rule| {
                 // All of a rule's peers come from this item.
                 let nobodies: Option<Vec<Nobody>> =
-                    rule.peers.iter().map(|peer| nobody(peer, cluster)).collect();
+                    rule.peers.iter().map(|peer| nobody(peer, known)).collect();
                 nobodies?.into_iter().next()
             }) else {
                 continue;
             };
             let place = pointed(&policy.object, &place.key(field).index(index), &nobody);
-            say.warn(&place, format!("this selects no pod: {}", nobody.text));
+            say.warn(&place, format!("this selects no {}: {}", nobody.what, nobody.text));
         }
     }
 }
 
-fn nobody(peer: &Peer, cluster: &Inventory) -> Option<Nobody> {
+fn nobody(peer: &Peer, (cluster, named): (&Inventory, &Named<'_>)) -> Option<Nobody> {
     match peer {
         Peer::Endpoints(selector) => why_nobody(selector, cluster),
+        Peer::Listed(reference) => named.missing(reference),
         _ => None,
     }
 }

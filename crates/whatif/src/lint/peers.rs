@@ -7,11 +7,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use types::{Labels, Requirement, Selector, Source, Test, key};
 
-/// Why a selector selects no pod.
+/// Why nobody is selected.
 pub(super) struct Nobody {
+    /// Whom it is about: `pod`, `node`, …
+    pub(super) what: &'static str,
     pub(super) text: String,
     /// The key that is to blame, if it is one.
-    key: Option<String>,
+    pub(super) key: Option<String>,
+    /// The field that is to blame, as it stands in the peer; empty for the peer itself.
+    pub(super) within: &'static [&'static str],
 }
 
 /// Why `selector` selects no pod; nothing if it selects one, or is not about pods.
@@ -23,9 +27,12 @@ pub(super) fn why_nobody(selector: &Selector, cluster: &Inventory) -> Option<Nob
     let missed = |requirement: &&Requirement| !labels(cluster).any(|labels| requirement.matches(labels));
     match selector.requirements().find(missed) {
         Some(requirement) => {
-            Some(Nobody { text: blame(requirement, cluster), key: Some(requirement.key().to_owned()) })
+            let key = Some(requirement.key().to_owned());
+            Some(Nobody { what: "pod", text: blame(requirement, cluster), key, within: &[] })
         }
         None => Some(Nobody {
+            what: "pod",
+            within: &[],
             text: format!("each of its labels exists, but no pod has all of {selector}"),
             key: None,
         }),
@@ -47,14 +54,26 @@ fn blame(requirement: &Requirement, cluster: &Inventory) -> String {
         Some(rest) => ("namespace with pods", rest),
         None => ("pod", name),
     };
+    blame_among(requirement, &labels(cluster).collect::<Vec<_>>(), whose, shown, "pod")
+}
+
+/// The same for objects with these labels, of which each is a `what`; `whose` has the label, which is told as `shown`.
+pub(super) fn blame_among(
+    requirement: &Requirement,
+    all: &[&Labels],
+    whose: &str,
+    shown: &str,
+    what: &str,
+) -> String {
+    let name = requirement.key();
+    let labels = || all.iter().copied();
     let fits = |source: &Source| *requirement.source() == Source::Any || requirement.source() == source;
     let mut values: BTreeMap<&str, usize> = BTreeMap::new();
-    for label in labels(cluster).flat_map(|labels| labels.with_key(name)).filter(|label| fits(label.source()))
-    {
+    for label in labels().flat_map(|labels| labels.with_key(name)).filter(|label| fits(label.source())) {
         *values.entry(label.value()).or_default() += 1;
     }
     if values.is_empty() {
-        let keys = labels(cluster).flat_map(Labels::iter).map(types::Label::key);
+        let keys = labels().flat_map(Labels::iter).map(types::Label::key);
         let keys: std::collections::BTreeSet<&str> = keys.collect();
         return match nearest(name, keys) {
             Some(near) => {
@@ -71,14 +90,14 @@ fn blame(requirement: &Requirement, cluster: &Inventory) -> String {
     let near = wanted.iter().find_map(|value| nearest(value, values.keys().copied()));
     let known: Vec<&str> = values.keys().copied().take(5).collect();
     let hint = match near {
-        Some(near) => format!("did you mean {shown}={near} ({})?", pods(values[near])),
+        Some(near) => format!("did you mean {shown}={near} ({})?", count(values[near], what)),
         None => format!("there are {shown}={}", known.join(&format!(", {shown}="))),
     };
     format!("no {whose} has {shown}={}; {hint}", wanted.join(&format!(" or {shown}=")))
 }
 
-fn pods(number: usize) -> String {
-    format!("{number} pod{}", if number == 1 { "" } else { "s" })
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn namespace(requirement: &Requirement, cluster: &Inventory) -> String {
@@ -97,7 +116,9 @@ fn namespace(requirement: &Requirement, cluster: &Inventory) -> String {
 
 /// The place of the label that is to blame, inside of a selector or a peer.
 pub(super) fn pointed(object: &Value, selector: &Place, nobody: &Nobody) -> Place {
-    let Some(wanted) = &nobody.key else { return selector.clone() };
+    let Some(wanted) = &nobody.key else {
+        return nobody.within.iter().fold(selector.clone(), |place, field| place.key(field));
+    };
     let bare = wanted.strip_prefix(&format!("{}.", key::NAMESPACE_LABELS)).unwrap_or(wanted);
     let names = |key: &str| {
         key == wanted || key == bare || key.split_once(':').is_some_and(|(_, rest)| rest == wanted)
@@ -114,6 +135,9 @@ pub(super) fn pointed(object: &Value, selector: &Place, nobody: &Nobody) -> Plac
         selector.key("podSelector"),
         selector.key("namespaceSelector"),
         selector.key("namespaces"),
+        selector.key("nodes"),
+        selector.key("cidrGroupSelector"),
+        selector.key("k8sServiceSelector").key("selector"),
         pods.key("podSelector"),
         pods.key("namespaceSelector"),
     ];

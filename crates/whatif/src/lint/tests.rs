@@ -17,6 +17,24 @@ spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}
 kind: Pod
 metadata: {name: backend-1, namespace: shop, labels: {app: backend}}
 spec: {containers: [{name: c, ports: [{name: grpc, containerPort: 9000}]}]}
+---
+kind: Node
+metadata: {name: n1, labels: {role: edge, zone: a}}
+---
+kind: Node
+metadata: {name: n2, labels: {role: worker}}
+---
+kind: CiliumCIDRGroup
+metadata: {name: offices, labels: {site: paris}}
+spec: {externalCIDRs: [192.0.2.0/24]}
+---
+kind: Service
+metadata: {name: db, namespace: shop, labels: {tier: data}}
+spec: {selector: {app: backend}}
+---
+kind: Service
+metadata: {name: cache, namespace: empty}
+spec: {selector: {app: cache}}
 ";
 
 fn check(name: &str, text: &str) {
@@ -60,5 +78,6 @@ files!(
     broken "broken-alone",
     labels "labels",
     shadowed "shadowed",
+    named "named",
     good "good"
 );
