@@ -26,6 +26,7 @@ mod services;
 mod startup;
 mod support;
 mod tasks;
+mod untracked;
 
 use std::process::ExitCode;
 

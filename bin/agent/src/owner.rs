@@ -18,6 +18,7 @@ use crate::outbox::Outboxes;
 use crate::queue;
 use crate::restore::{EndpointFiles, Stored};
 use crate::startup::Orphan;
+use crate::untracked::Tracking;
 
 /// Messages that one settlement takes in at most.
 const BATCH: usize = 1024;
@@ -55,6 +56,7 @@ pub(crate) struct Owner {
     changing: Option<Instant>,
     changing_policy: Option<Instant>,
     waiting: BTreeMap<u16, Vec<oneshot::Sender<Result<(), NotReady>>>>,
+    tracking: Tracking,
     /// Pods that only the kernel knows, until the pods are listed.
     pub orphans: Vec<Orphan>,
     /// What is wrong with the node's own configuration and what helps, by what is concerned; the status tells.
@@ -96,6 +98,7 @@ impl Owner {
             changing: None,
             changing_policy: None,
             waiting,
+            tracking: Tracking::default(),
             orphans,
             complaints: BTreeMap::new(),
             primed: false,
@@ -179,6 +182,12 @@ impl Owner {
                 error = format!("{error:#}"),
                 "the journal of the node's own policy is not up to date; a restart may try a policy again"
             );
+        }
+        if let Some(untracked) = update.untracked.take() {
+            self.tracking.want(untracked);
+        }
+        if self.tracking.look(now()) {
+            self.complain("no-track", self.tracking.trouble());
         }
         let effects = std::mem::take(&mut update.effects);
         let settled = update.settled;

@@ -15,6 +15,7 @@ use types::{PolicyKind, PolicyOrigin};
 
 use crate::model::{ClusterIdentity, NamedPort, Namespace, Node, Pod, PodKey, RemoteEndpoint};
 use crate::state::PolicyObject;
+use crate::untracked;
 
 fn key(meta: &ObjectMeta) -> PodKey {
     PodKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
@@ -42,14 +43,16 @@ pub fn pod(pod: core::Pod) -> Option<Pod> {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref());
+    let host_network = spec.and_then(|s| s.host_network).unwrap_or_default();
     Some(Pod {
         key: key(&pod.metadata),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         service_account: spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
         workload: workload(&pod.metadata),
-        host_network: spec.and_then(|s| s.host_network).unwrap_or_default(),
+        host_network,
         any_source: is_true(&pod.metadata, ANY_SOURCE),
+        no_track: untracked::asked(&pod.metadata, host_network),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         addresses: status
             .and_then(|s| s.pod_ips.as_ref())

@@ -27,6 +27,7 @@ mod settings;
 mod state;
 mod store;
 mod table;
+mod untracked;
 mod update;
 
 pub use cidrs::{CidrIdentities, Exhausted};
@@ -40,4 +41,5 @@ pub use settings::Settings;
 pub use state::{CreateError, HostVersion, Input, Journal, Kept, Kind, PolicyObject, State};
 pub use store::Store;
 pub use table::Table;
+pub use untracked::{NoTrack, Untracked};
 pub use update::{Delta, Effect, PodRow, PolicyWrite, Update};

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use abi::Identity;
 use ipnet::IpNet;
 
+use crate::untracked::NoTrack;
+
 /// Name of a pod (and of its CiliumEndpoint).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodKey {
@@ -59,6 +61,8 @@ pub struct Pod {
     pub named_ports: Vec<NamedPort>,
     /// It asks to send from any address; its namespace may grant that ([`Namespace::delegates_source`]).
     pub any_source: bool,
+    /// Connections that the kernel is not to track.
+    pub no_track: NoTrack,
     /// It will not run again.
     pub finished: bool,
     /// Addresses in its status.

@@ -28,6 +28,7 @@ use crate::routes::Route;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::table::Table;
+use crate::untracked::Untracked;
 use crate::update::{Effect, PodRow};
 
 pub use endpoints::CreateError;
@@ -158,6 +159,9 @@ pub struct State {
     pending: rules::Pending,
     dirty_endpoints: BTreeSet<u16>,
     dirty_routes: bool,
+    dirty_untracked: bool,
+    /// What the last update said of it.
+    untracked: Option<Untracked>,
     effects: Vec<Effect>,
     /// Endpoints that differ from what is on disk.
     saves: BTreeSet<u16>,
@@ -220,6 +224,8 @@ impl State {
             pending: rules::Pending::default(),
             dirty_endpoints: BTreeSet::new(),
             dirty_routes: true,
+            dirty_untracked: true,
+            untracked: None,
             effects: Vec::new(),
             saves: BTreeSet::new(),
             problems: Vec::new(),

@@ -9,6 +9,7 @@ use crate::model::PodKey;
 use crate::objects::{Condition, EndpointObject};
 use crate::routes::Route;
 use crate::table::Table;
+use crate::untracked::Untracked;
 
 /// Rows to write (`Some`) or to delete (`None`).
 pub type Delta<K, V> = Vec<(K, Option<V>)>;
@@ -38,6 +39,8 @@ pub struct Update {
     pub local: Delta<Addr, u32>,
     /// Routes of the node.
     pub routes: Delta<IpNet, Route>,
+    /// What the kernel's connection tracking is to leave alone, all of it, if that has changed.
+    pub untracked: Option<Untracked>,
     /// CiliumEndpoint objects.
     pub endpoints: Delta<PodKey, EndpointObject>,
     /// Conditions of policy objects.

@@ -109,6 +109,9 @@ struct Expectation {
     conditions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effects: Option<Vec<String>>,
+    /// What the step before said of connection tracking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    untracked: Option<Vec<String>>,
     /// What becomes of a first packet: `FROM > TO PROTOCOL/PORT: verdict`, each end a connected pod or an address.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<Vec<String>>,
@@ -358,6 +361,7 @@ impl World {
                 sorted(rows.map(|(o, c)| format!("{o}: {}", c.refused.as_deref().unwrap_or("valid"))))
             }),
             effects: pick(&wanted.effects, &|| self.last.effects.iter().map(effect).collect()),
+            untracked: pick(&wanted.untracked, &|| untracked(&self.last)),
             verdicts: wanted
                 .verdicts
                 .as_ref()
@@ -545,6 +549,15 @@ fn wrote(update: &Update) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What is not to be tracked, if that is news, and what the log says.
+fn untracked(update: &Update) -> Vec<String> {
+    let Some(all) = &update.untracked else { return vec!["no news".to_owned()] };
+    let pods = all.pods.iter().map(|(address, protocol, port)| format!("{address} {protocol}/{port}"));
+    let node = all.node.iter().map(|(protocol, port)| format!("node {protocol}/{port}"));
+    let told = update.problems.iter().map(|problem| format!("log: {problem}"));
+    pods.chain(node).chain(all.refused.iter().cloned()).chain(told).collect()
 }
 
 fn effect(effect: &Effect) -> String {

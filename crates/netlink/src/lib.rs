@@ -28,7 +28,7 @@ pub use diag::{ConnectedSocket, SocketDiag};
 pub use error::{KernelError, NetlinkError};
 pub use link::{Link, LinkChange, VethEnd, Vxlan};
 pub use neighbour::Neighbour;
-pub use netfilter::{Netfilter, NfBackend, NfJump, NfTable};
+pub use netfilter::{Netfilter, NfBackend, NfJump, NfTable, Untracked};
 pub use netns::{NetNs, NetNsId, netns_cookie};
 pub use route::{Lookup, PROTOCOL, Route, RouteKind, TABLE_LOCAL, TABLE_MAIN};
 pub use socket::Netlink;

@@ -1,14 +1,17 @@
 //! Packet filter tables of both kinds, as far as chains and the jumps between them go: what somebody else left behind is
 //! found, and removed with all that leads to it.
 //!
-//! Rules are not understood beyond their jumps, and none is made here.
+//! Rules are not understood beyond their jumps. Two tables are made here: one keeps the connection table at work, one keeps
+//! packets out of it.
 
 mod nftables;
+mod untracked;
 mod xtables;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use crate::error::NetlinkError;
+use crate::error::{KernelError, NetlinkError};
 use nftables::Nftables;
 
 /// Who keeps a table.
@@ -38,6 +41,22 @@ pub struct NfJump {
     pub from: String,
     /// Where it leads.
     pub to: String,
+}
+
+/// Packets that the kernel's connection tracking leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Untracked {
+    /// An address, an IP protocol with ports, and a port (host order): packets to there, and from there.
+    pub addresses: BTreeSet<(IpAddr, u8, u16)>,
+    /// The same for this node, whatever its address: packets that come to the port, and that its processes send from it.
+    pub ports: BTreeSet<(u8, u16)>,
+}
+
+impl Untracked {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.ports.is_empty()
+    }
 }
 
 /// A connection to the packet filters of the namespace in which it was opened. The tables of `iptables-legacy` are those
@@ -121,6 +140,40 @@ impl Netfilter {
     /// The kernel refuses.
     pub fn release_connections(&mut self, v6: bool) -> Result<bool, NetlinkError> {
         self.nftables.as_mut().map_or(Ok(false), |nftables| nftables.release(v6))
+    }
+
+    /// Makes this, and nothing else that was asked for before, untracked. Packets of connections under way are, too, from
+    /// then on. Rules of others stay as they are.
+    ///
+    /// # Errors
+    /// The kernel refuses, or has no nf_tables; nothing has changed then, but perhaps for one family.
+    pub fn leave_untracked(&mut self, wanted: &Untracked) -> Result<(), NetlinkError> {
+        match &mut self.nftables {
+            Some(nftables) => {
+                [false, true].into_iter().try_for_each(|v6| nftables.leave_untracked(wanted, v6))
+            }
+            None if wanted.is_empty() => Ok(()),
+            None => Err(NetlinkError::Kernel {
+                what: "reach nf_tables".to_owned(),
+                source: KernelError { errno: libc::EOPNOTSUPP, message: String::new() },
+            }),
+        }
+    }
+
+    /// Whether what [`Netfilter::leave_untracked`] made is there, for each family that is concerned.
+    ///
+    /// # Errors
+    /// The kernel refuses to list it.
+    pub fn leaves_untracked(&mut self, wanted: &Untracked) -> Result<bool, NetlinkError> {
+        let Some(nftables) = &mut self.nftables else { return Ok(wanted.is_empty()) };
+        for v6 in [false, true] {
+            let concerned = !wanted.ports.is_empty()
+                || wanted.addresses.iter().any(|(address, ..)| address.is_ipv6() == v6);
+            if concerned && !nftables.leaves_untracked(v6)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Removes a table of nf_tables with all that is in it; says whether it was there.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use axoneme_netlink::{NetNs, Netfilter, NfBackend, NfJump, NfTable};
+use axoneme_netlink::{LinkChange, NetNs, Netfilter, Netlink, NfBackend, NfJump, NfTable, Untracked, sysctl};
 
 const NAT: &str = "\
 *nat
@@ -163,6 +165,98 @@ fn connections_are_held_and_released() {
             assert!(!netfilter.release_connections(v6).expect("again"));
         }
         assert_eq!(netfilter.tables().expect("tables"), []);
+    };
+    NetNs::create().expect("a namespace: needs root").run(body).expect("enter the namespace");
+}
+
+/// What the kernel's connection table holds.
+fn tracked() -> u32 {
+    let count = sysctl::get(&["net", "netfilter", "nf_conntrack_count"]).expect("connection tracking");
+    count.parse().expect("a number")
+}
+
+/// A question and its answer over UDP, from a port that was not used before.
+fn talk(address: &str, port: u16) {
+    let server = UdpSocket::bind((address, port)).expect("a server");
+    let client = UdpSocket::bind((address, 0)).expect("a client");
+    let (mut buffer, second) = ([0; 8], Some(Duration::from_secs(1)));
+    server.set_read_timeout(second).and_then(|()| client.set_read_timeout(second)).expect("a limit");
+    client.send_to(b"ping", (address, port)).expect("sent");
+    let (_, from) = server.recv_from(&mut buffer).expect("the question");
+    server.send_to(b"pong", from).expect("answered");
+    client.recv(&mut buffer).expect("the answer");
+}
+
+#[test]
+fn what_is_left_untracked_makes_no_entry() {
+    let body = || {
+        let mut links = Netlink::open().expect("open");
+        let up = LinkChange { up: Some(true), ..LinkChange::default() };
+        links.change_link(1, &up).expect("the loopback");
+        let mut netfilter = Netfilter::open().expect("open");
+        let nothing = Untracked::default();
+        netfilter.leave_untracked(&nothing).expect("nothing");
+        assert_eq!(netfilter.tables().expect("tables"), [], "and so nothing is made");
+        for v6 in [false, true] {
+            netfilter.hold_connections(v6).expect("tracking");
+        }
+        talk("127.0.0.1", 5353);
+        talk("::1", 5353);
+        assert_eq!(tracked(), 2, "the kernel tracks");
+
+        let end = |text: &str| (text.parse().expect("an address"), 17, 5353);
+        let wanted = Untracked { addresses: [end("127.0.0.1"), end("::1")].into(), ports: [(6, 443)].into() };
+        for _ in 0..2 {
+            netfilter.leave_untracked(&wanted).expect("untracked");
+            assert!(netfilter.leaves_untracked(&wanted).expect("listed"));
+        }
+        talk("127.0.0.1", 5353);
+        talk("::1", 5353);
+        assert_eq!(tracked(), 2, "no new entries");
+        talk("127.0.0.1", 5354);
+        assert_eq!(tracked(), 3, "others are tracked as ever");
+        for (family, loopback) in [("ip", "127.0.0.1"), ("ip6", "::1")] {
+            let Some(rules) = run("nft", &["list", "table", family, "cilium_untracked"], "") else {
+                continue;
+            };
+            let expected = format!(
+                "\
+table {family} cilium_untracked {{
+	chain prerouting {{
+		type filter hook prerouting priority raw; policy accept;
+		{family} daddr {loopback} udp dport 5353 notrack
+		{family} saddr {loopback} udp sport 5353 notrack
+		tcp dport 443 notrack
+	}}
+
+	chain output {{
+		type filter hook output priority raw; policy accept;
+		{family} daddr {loopback} udp dport 5353 notrack
+		{family} saddr {loopback} udp sport 5353 notrack
+		tcp sport 443 notrack
+	}}
+}}
+"
+            );
+            assert_eq!(rules, expected);
+        }
+
+        // Many, in more than one piece; then only those of one family.
+        let many = (1..=200).map(|port| ("10.0.0.7".parse().expect("an address"), 17, port));
+        netfilter.leave_untracked(&Untracked { addresses: many.collect(), ..nothing.clone() }).expect("many");
+        let ours = |netfilter: &mut Netfilter| -> Vec<bool> {
+            let tables = netfilter.tables().expect("tables");
+            tables.iter().filter(|table| table.name == "cilium_untracked").map(|table| table.v6).collect()
+        };
+        assert_eq!(ours(&mut netfilter), [false]);
+        netfilter.leave_untracked(&nothing).expect("nothing");
+        assert!(ours(&mut netfilter).is_empty());
+        assert!(
+            !netfilter.leaves_untracked(&wanted).expect("listed")
+                && netfilter.leaves_untracked(&nothing).expect("listed")
+        );
+        talk("127.0.0.1", 5353);
+        assert_eq!(tracked(), 4);
     };
     NetNs::create().expect("a namespace: needs root").run(body).expect("enter the namespace");
 }

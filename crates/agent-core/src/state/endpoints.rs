@@ -205,6 +205,7 @@ impl State {
             self.ipam.release(address);
         }
         self.dirty_routes |= endpoint.spec.foreign;
+        self.dirty_untracked = true;
         if let Some(attachment) = &endpoint.attachment {
             self.pod_rows.remove(&attachment.host_ifindex);
         }
@@ -244,6 +245,7 @@ impl State {
         endpoint.sequence = self.sequence;
         let id = endpoint.spec.id;
         self.dirty_routes |= endpoint.spec.foreign;
+        self.dirty_untracked = true;
         self.endpoints.insert(id, endpoint);
         self.dirty_endpoints.insert(id);
     }

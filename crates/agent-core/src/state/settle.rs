@@ -11,6 +11,7 @@ use crate::endpoint::Phase;
 use crate::model::PodKey;
 use crate::objects::EndpointObject;
 use crate::routes;
+use crate::untracked::{NoTrack, Untracked};
 use crate::update::{Effect, PodRow, Update, drain};
 
 impl State {
@@ -43,6 +44,7 @@ impl State {
             let foreign = self.endpoints.values().flat_map(|endpoint| endpoint.spec.foreign_addresses());
             self.routes.replace(routes::wanted(&self.settings, self.nodes.iter(), foreign));
         }
+        update.untracked = self.refresh_untracked();
         update.blocks = self.ipcache.drain_blocks();
         let (hosts, prefixes) = self.ipcache.tables_mut();
         update.hosts = drain(hosts);
@@ -53,6 +55,23 @@ impl State {
         self.finish(update, &touched);
         update.endpoints = drain(&mut self.objects);
         update.conditions = drain(&mut self.conditions);
+    }
+
+    /// What is not to be tracked, if that is news.
+    fn refresh_untracked(&mut self) -> Option<Untracked> {
+        if !std::mem::take(&mut self.dirty_untracked) {
+            return None;
+        }
+        let mut all = Untracked::default();
+        for pod in self.pods.iter().filter(|pod| !pod.finished && pod.no_track != NoTrack::default()) {
+            let endpoints = self.endpoints.values().filter(|endpoint| endpoint.spec.pod == pod.key);
+            all.add(&pod.no_track, endpoints.flat_map(|endpoint| endpoint.spec.addresses()));
+        }
+        let news = self.untracked.as_ref() != Some(&all);
+        let told = self.untracked.iter().flat_map(|before| &before.refused).collect::<BTreeSet<_>>();
+        self.problems.extend(all.refused.iter().filter(|one| !told.contains(one)).cloned());
+        self.untracked = Some(all);
+        self.untracked.clone().filter(|_| news)
     }
 
     /// Gives the update its revision, and the touched endpoints their phase.

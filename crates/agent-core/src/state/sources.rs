@@ -27,6 +27,7 @@ struct NodeClaims {
 impl State {
     pub(super) fn change_pods(&mut self, change: Change<Pod>) {
         let touched = self.pods.change(change);
+        self.dirty_untracked |= !touched.is_empty();
         let of_pods = self.endpoints.values().filter(|e| touched.contains(&e.spec.pod));
         self.dirty_endpoints.extend(of_pods.map(|e| e.spec.id));
     }

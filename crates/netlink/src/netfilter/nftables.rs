@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::net::SocketFlags;
 
-use super::{NfBackend, NfJump, NfTable};
+use super::{NfBackend, NfJump, NfTable, Untracked, untracked};
 use crate::error::NetlinkError;
 use crate::link::optional;
 use crate::socket::{Netlink, open_socket};
@@ -21,43 +21,43 @@ const PIECE: usize = 512;
 const HOLD: &str = "cilium_takeover";
 const HOLD_CHAIN: &str = "postrouting";
 
-const NEWTABLE: u16 = 0;
+pub(super) const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
-const NEWCHAIN: u16 = 3;
+pub(super) const NEWCHAIN: u16 = 3;
 const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
-const NEWRULE: u16 = 6;
+pub(super) const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
 const DELRULE: u16 = 8;
 
-const TABLE_NAME: u16 = 1;
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
-const CHAIN_TYPE: u16 = 7;
-const HOOK_NUMBER: u16 = 1;
-const HOOK_PRIORITY: u16 = 2;
+pub(super) const TABLE_NAME: u16 = 1;
+pub(super) const CHAIN_TABLE: u16 = 1;
+pub(super) const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_TYPE: u16 = 7;
+pub(super) const HOOK_NUMBER: u16 = 1;
+pub(super) const HOOK_PRIORITY: u16 = 2;
 /// `NF_INET_POST_ROUTING`, `NF_IP_PRI_NAT_SRC`, `NF_ACCEPT`.
 const POSTROUTING: u32 = 4;
 const AFTER_ROUTING: u32 = 100;
-const ACCEPT: u32 = 1;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
+pub(super) const ACCEPT: u32 = 1;
+pub(super) const RULE_TABLE: u16 = 1;
+pub(super) const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
+pub(super) const RULE_EXPRESSIONS: u16 = 4;
+pub(super) const EXPRESSION_NAME: u16 = 1;
+pub(super) const EXPRESSION_DATA: u16 = 2;
 /// Of the expression `immediate`, which verdicts are made of.
 const IMMEDIATE_DATA: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CHAIN: u16 = 2;
-const LIST_ELEMENT: u16 = 1;
+pub(super) const LIST_ELEMENT: u16 = 1;
 /// Of the expression `ct`: where its value goes, and which value; `NFT_REG_1`, `NFT_CT_STATE`.
 const CT_REGISTER: u16 = 1;
 const CT_KEY: u16 = 2;
-const FIRST_REGISTER: u32 = 1;
+pub(super) const FIRST_REGISTER: u32 = 1;
 const CT_STATE: u32 = 0;
 
 /// A rule that leads to another chain.
@@ -225,6 +225,31 @@ impl Nftables {
         self.remove_table(&NfTable { backend: NfBackend::Nftables, v6, name: HOLD.to_owned() })
     }
 
+    /// Puts the table that keeps packets out of connection tracking in place of the one that is there.
+    pub(super) fn leave_untracked(&mut self, wanted: &Untracked, v6: bool) -> Result<(), NetlinkError> {
+        let old = NfTable { backend: NfBackend::Nftables, v6, name: untracked::TABLE.to_owned() };
+        let concerned = wanted.addresses.iter().any(|(address, ..)| address.is_ipv6() == v6);
+        if !concerned && wanted.ports.is_empty() {
+            // Not asked for by removing: without the module even that is refused.
+            return if self.leaves_untracked(v6)? { self.remove_table(&old).map(drop) } else { Ok(()) };
+        }
+        // Made before it is removed, so that there is one to remove; both happen together with what follows.
+        let mut make = message(NEWTABLE, libc::NLM_F_CREATE, v6);
+        make.put_text(TABLE_NAME, untracked::TABLE);
+        let mut remove = message(DELTABLE, 0, v6);
+        remove.put_text(TABLE_NAME, untracked::TABLE);
+        let changes: Vec<Message> = [make, remove].into_iter().chain(untracked::table(wanted, v6)).collect();
+        for piece in changes.chunks(PIECE) {
+            self.change(piece, || "replace the table of what is not tracked".to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Whether that table is there.
+    pub(super) fn leaves_untracked(&mut self, v6: bool) -> Result<bool, NetlinkError> {
+        Ok(self.tables()?.iter().any(|table| table.v6 == v6 && table.name == untracked::TABLE))
+    }
+
     /// Changes that happen together or not at all.
     fn change(&mut self, changes: &[Message], what: impl Fn() -> String) -> Result<(), NetlinkError> {
         // NFNL_MSG_BATCH_BEGIN and _END name the user that they are for.
@@ -246,7 +271,7 @@ fn of_rule(table: &NfTable, chain: &str) -> Message {
     message
 }
 
-fn message(kind: u16, flags: i32, v6: bool) -> Message {
+pub(super) fn message(kind: u16, flags: i32, v6: bool) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags, &[family(v6), 0, 0, 0])
 }
 
