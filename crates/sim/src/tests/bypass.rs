@@ -126,6 +126,45 @@ fn an_opening_cannot_hide_its_flags_in_a_later_fragment() {
     assert_eq!(out.verdict, Err(DropReason::CtInvalidHeader));
 }
 
+/// Puts `count` empty destination options before the transport of an IPv6 frame.
+fn extended(mut frame: Vec<u8>, count: u8) -> Vec<u8> {
+    let transport = frame[20];
+    for left in 0..count {
+        let next = if left == 0 { transport } else { 60 };
+        // Next header, no further eight bytes, padding of six (RFC 8200 §4.2).
+        frame.splice(54..54, [next, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    if count > 0 {
+        frame[20] = 60;
+    }
+    frame[19] += count * 8;
+    frame
+}
+
+#[test]
+fn extension_headers_hide_no_port() {
+    let (a, b) = ("fd00:10:244:1::10", "fd00:10:244:1::11");
+    for count in 0..=5 {
+        let mut node = node(false);
+        deny(&mut node, B, 2);
+        allow(&mut node, 2, ID_A, INGRESS, protocol::TCP, 80);
+        let mut send =
+            |frame| run(&mut node, Program::PodEgress, Sent { frame, ifindex: A, ..Sent::default() });
+        let open = send(extended(build(&syn(a, b, 4000, 80)), count)).verdict;
+        let closed = send(extended(build(&syn(a, b, 4000, 22)), count)).verdict;
+        if count < 4 {
+            assert_eq!(
+                (open.map(|v| v.action), closed),
+                (Ok(Action::Pod), Err(DropReason::PolicyDenied)),
+                "{count}"
+            );
+        } else {
+            let refused = Err(DropReason::InvalidExtensionHeader);
+            assert_eq!((open, closed), (refused, refused), "{count}: more than anybody needs");
+        }
+    }
+}
+
 #[test]
 fn a_refused_opening_from_the_other_side_leaves_the_flow_alone() {
     let mut node = node(false);

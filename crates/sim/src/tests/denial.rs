@@ -60,16 +60,29 @@ fn a_pod_is_told_in_both_directions_and_families() {
 
 #[test]
 fn a_client_outside_is_told_on_the_device_and_through_the_tunnel() {
+    for (world, remote, pod, wanted) in [
+        ("203.0.113.7", "10.244.2.20", "10.244.1.11", (3, 13)),
+        ("2001:db8::7", "fd00:10:244:2::20", "fd00:10:244:1::11", (1, 1)),
+    ] {
+        let mut node = closed(false, B);
+        let out = from_wire(&mut node, &syn(world, pod, 4000, 80));
+        assert_eq!((went(&out), error(&out.frame, pod, world)), (Action::Reply, wanted));
+        assert_eq!(out.mark, abi::mark::SNAT_DONE, "it leaves with the pod's address");
+        let mut node = closed(true, B);
+        let out = from_tunnel(&mut node, &syn(remote, pod, 4000, 80), ID_R, "172.31.0.12");
+        let verdict = verdict(&out);
+        assert_eq!((verdict.action, verdict.identity), (Action::Tunnel, ID_B));
+        assert_eq!(verdict.gateway, addr("172.31.0.12"));
+        assert_eq!(error(&out.frame, pod, remote), wanted);
+    }
+}
+
+#[test]
+fn without_the_option_nobody_is_told() {
     let mut node = closed(false, B);
-    let out = from_wire(&mut node, &syn("203.0.113.7", "10.244.1.11", 4000, 80));
-    assert_eq!((went(&out), error(&out.frame, "10.244.1.11", "203.0.113.7")), (Action::Reply, (3, 13)));
-    assert_eq!(out.mark, abi::mark::SNAT_DONE, "it leaves with the pod's address");
-    let mut node = closed(true, B);
-    let out = from_tunnel(&mut node, &syn("10.244.2.20", "10.244.1.11", 4000, 80), ID_R, "172.31.0.12");
-    let verdict = verdict(&out);
-    assert_eq!((verdict.action, verdict.identity), (Action::Tunnel, ID_B));
-    assert_eq!(verdict.gateway, addr("172.31.0.12"));
-    assert_eq!(error(&out.frame, "10.244.1.11", "10.244.2.20"), (3, 13));
+    node.config.features &= !config::DENY_RESPONSE;
+    let opening = syn("10.244.1.10", "10.244.1.11", 4000, 80);
+    assert_eq!(from_pod(&mut node, A, &opening).verdict, Err(DropReason::PolicyDenied));
 }
 
 #[test]
@@ -126,12 +139,19 @@ fn the_node_is_told_by_its_own_programs() {
     node.policies.insert(8, PolicyTable::default());
     let facts = abi::PodFacts { identity: identity::HOST, policy: 8, endpoint: 9, ..Default::default() };
     node.pods.insert(3, facts);
-    let frame = build(&syn("172.31.0.11", "203.0.113.7", 50_000, 443));
-    let out = run(&mut node, Program::NetdevEgress, Sent { frame, ifindex: ETH0, ..Sent::default() });
-    assert_eq!((went(&out), error(&out.frame, "203.0.113.7", "172.31.0.11")), (Action::Reply, (3, 13)));
-    // It comes back up the same device, and is not judged again.
-    let up = Sent { frame: out.frame, ifindex: ETH0, mark: out.mark, ..Sent::default() };
-    assert_eq!(went(&run(&mut node, Program::NetdevIngress, up)), Action::Pass);
+    for (here, world, wanted) in
+        [("172.31.0.11", "203.0.113.7", (3, 13)), ("fd00:31::11", "2001:db8::7", (1, 1))]
+    {
+        let frame = build(&syn(here, world, 50_000, 443));
+        let out = run(&mut node, Program::NetdevEgress, Sent { frame, ifindex: ETH0, ..Sent::default() });
+        assert_eq!((went(&out), error(&out.frame, world, here)), (Action::Reply, wanted));
+        // It comes back up the same device, and is not judged again.
+        let up = Sent { frame: out.frame, ifindex: ETH0, mark: out.mark, ..Sent::default() };
+        assert_eq!(went(&run(&mut node, Program::NetdevIngress, up)), Action::Pass);
+        // Whom the node does not let in is told in the node's name.
+        let out = from_wire(&mut node, &syn(world, here, 4000, 22));
+        assert_eq!((went(&out), error(&out.frame, here, world)), (Action::Reply, wanted));
+    }
     let out = from_host(&mut node, &syn("10.244.1.1", "10.244.1.10", 1, 80));
     assert_eq!((went(&out), error(&out.frame, "10.244.1.10", "10.244.1.1")), (Action::Reply, (3, 13)));
 }

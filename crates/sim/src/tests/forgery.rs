@@ -21,6 +21,22 @@ fn a_pod_that_may_speak_with_any_address_is_still_known_by_its_device() {
 }
 
 #[test]
+fn without_the_check_a_pod_is_still_known_by_its_device() {
+    let mut node = node(false);
+    node.config.features &= !abi::config::SOURCE_CHECK;
+    for (forged, to) in [("10.0.0.77", "10.244.1.11"), ("2001:db8::77", "fd00:10:244:1::11")] {
+        node.half_open.clear();
+        let mut forged = syn(forged, to, 4000, 80);
+        forged.source_mac = mac(0x0a);
+        assert_eq!(went(&from_pod(&mut node, A, &forged)), Action::Pod);
+        let (_, flow) = node.half_open.iter().next().expect("a flow");
+        assert!(flow.identity.contains(&ID_A), "whatever it claims to be");
+        forged.source_mac = mac(0x0b);
+        assert_eq!(from_pod(&mut node, A, &forged).verdict, Err(InvalidSourceMac), "links are not forged");
+    }
+}
+
+#[test]
 fn a_pod_speaks_only_with_its_own_addresses() {
     let mut node = node(false);
     let out = from_pod(&mut node, A, &syn("10.244.1.90", "10.244.1.11", 1, 80));

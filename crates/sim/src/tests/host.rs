@@ -146,6 +146,31 @@ fn pods_and_the_node_meet_its_policy() {
 }
 
 #[test]
+fn no_pod_gets_round_the_nodes_policy() {
+    // GHSA-wc5v-r48v-g4vh, CVE-2026-26963: it held for one family, or not under every way of routing.
+    for tunnel in [false, true] {
+        for features in [0, config::STACK_ROUTING] {
+            for (pod, here) in [("10.244.1.10", NODE), ("fd00:10:244:1::10", NODE6)] {
+                let mut node = closed(tunnel);
+                node.config.features |= features;
+                let out = from_pod(&mut node, A, &syn(pod, here, 4000, 10250));
+                assert_eq!(out.verdict, Err(DropReason::PolicyDenied), "{pod} → {here}, tunnel {tunnel}");
+                let out = from_host(&mut node, &syn(here, pod, 4000, 80));
+                assert_eq!(out.verdict, Err(DropReason::PolicyDenied), "{here} → {pod}, tunnel {tunnel}");
+                let out = arrives(&mut node, build(&syn(WORLD, NODE, 4000, 10250)));
+                assert_eq!(out.verdict, Err(DropReason::PolicyDenied), "from outside, tunnel {tunnel}");
+                // The pod is known by its device: what is allowed is allowed to it, and to no other.
+                allow(&mut node, SLOT, ID_A, INGRESS, protocol::TCP, 10250);
+                assert_eq!(went(&from_pod(&mut node, A, &syn(pod, here, 4001, 10250))), Action::Stack);
+                let other = pod.replace("::10", "::11").replace("1.10", "1.11");
+                let out = from_pod(&mut node, B, &syn(&other, here, 4001, 10250));
+                assert_eq!(out.verdict, Err(DropReason::PolicyDenied), "{other} → {here}");
+            }
+        }
+    }
+}
+
+#[test]
 fn through_the_tunnel_too() {
     let mut node = closed(true);
     let out = from_host(&mut node, &syn("10.244.1.1", "10.244.2.20", 40_000, 80));

@@ -205,6 +205,23 @@ fn only_policies_for_this_node_count_and_its_labels_are_followed() {
 }
 
 #[test]
+fn a_policy_that_comes_before_the_labels_of_the_node_holds_with_them() {
+    // CVE-2024-42488: at the start, labels late, the policy was taken for one about other nodes, and stayed so.
+    for late in [false, true] {
+        let mut state = state(Journal::default());
+        state.apply(Input::NodeLabels(BTreeMap::new()), 0);
+        list(&mut state, &[opens(1, 6443)]);
+        if late {
+            written(&mut state);
+            assert!(is_open(&state, 22), "nothing tells yet that it is about this node");
+        }
+        state.apply(Input::NodeLabels(labels("blue")), 0);
+        assert!(written(&mut state).is_some(), "late: {late}");
+        assert!(!is_open(&state, 22) && is_open(&state, 6443), "late: {late}");
+    }
+}
+
+#[test]
 fn pods_are_tried_by_nobody() {
     let mut state = state(Journal::default());
     list(&mut state, &[]);
