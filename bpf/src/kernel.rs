@@ -34,6 +34,23 @@ const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_NO_NEIGHBOUR: i64 = 7;
 
+/// How to hand a record over. Waking the reader costs more than a packet's whole path. It looks by itself every few ticks of
+/// its own, and is only called when much has piled up.
+#[inline(always)]
+pub fn wake() -> u64 {
+    let piled_up = AX_EVENTS.query(AVAILABLE_DATA) > WAKE_ABOVE;
+    if piled_up { FORCE_WAKEUP } else { NO_WAKEUP }
+}
+
+/// There was no room for a record.
+#[inline(always)]
+pub fn lost() {
+    if let Some(lost) = AX_LOST.get_ptr_mut(0) {
+        // SAFETY: per-CPU memory.
+        unsafe { *lost += 1 };
+    }
+}
+
 /// The kernel as seen from one run of a program.
 pub struct Kernel {
     pub ctx: TcContext,
@@ -291,10 +308,7 @@ impl Env for Kernel {
         event.ifindex = self.ifindex();
         event.length = self.length();
         let Some(mut entry) = AX_EVENTS.reserve::<Record>(0) else {
-            if let Some(lost) = AX_LOST.get_ptr_mut(0) {
-                // SAFETY: per-CPU memory.
-                unsafe { *lost += 1 };
-            }
+            lost();
             return;
         };
         let record: *mut Record = entry.as_mut_ptr();
@@ -315,10 +329,7 @@ impl Env for Kernel {
             }
             core::ptr::write(&raw mut (*record).event, *event);
         }
-        // Waking the reader costs more than a packet's whole path. It looks by itself every few ticks of its own, and is
-        // only called when much has piled up.
-        let piled_up = AX_EVENTS.query(AVAILABLE_DATA) > WAKE_ABOVE;
-        entry.submit(if piled_up { FORCE_WAKEUP } else { NO_WAKEUP });
+        entry.submit(wake());
     }
     #[inline(always)]
     fn count(&mut self, reason: u8, egress: bool) {

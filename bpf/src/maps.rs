@@ -2,7 +2,7 @@
 
 use abi::maps::{Counter, FragmentKey, FragmentPorts, size};
 use abi::{Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry, MemberKey};
-use abi::{NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue};
+use abi::{NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketEvent, SocketKey, SocketValue};
 use datapath::Work;
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps, LpmTrie as BtfLpmTrie};
 use aya_ebpf::macros::{btf_map, map};
@@ -109,7 +109,14 @@ pub static CONFIG: NodeConfig = NodeConfig {
     _pad: [0; 6],
 };
 
-/// A record of the event ring.
+/// A record of the event ring about a socket.
+#[repr(C)]
+pub struct SocketRecord {
+    pub event: Event,
+    pub socket: SocketEvent,
+}
+
+/// A record of the event ring about a packet.
 #[repr(C)]
 pub struct Record {
     pub event: Event,

@@ -4,7 +4,8 @@
 use core::arch::asm;
 
 use abi::{Addr, Affinity, AffinityKey, Backend, Frontend, FrontendKey, IpcacheEntry, MemberKey, NodeConfig};
-use abi::{SocketKey, SocketValue, config};
+use abi::event::IPV6;
+use abi::{Event, EventKind, SocketEvent, SocketKey, SocketPoint, SocketValue, config};
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
@@ -12,6 +13,7 @@ use aya_ebpf::programs::{SockAddrContext, SockContext};
 use datapath::socket::{Answer, connect, may_bind, spoken_to, told};
 use datapath::{Socket, Tables, service::Target};
 
+use crate::kernel::{lost, wake};
 use crate::maps::*;
 use crate::tables::shared_tables;
 
@@ -91,6 +93,39 @@ impl<const V6: bool> Socket for Call<V6> {
     #[inline(always)]
     fn put_asked(&mut self, key: &SocketKey, value: &SocketValue) -> bool {
         AX_SOCKETS.insert(key, value, 0).is_ok()
+    }
+    #[inline(always)]
+    fn monitor(&self) -> u32 {
+        AX_MONITOR.get(0).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn tell(&mut self, point: SocketPoint, addr: &Addr, port: u16) {
+        let socket = SocketEvent {
+            cookie: self.cookie(),
+            // SAFETY: no arguments.
+            cgroup: unsafe { helpers::bpf_get_current_cgroup_id() },
+            namespace: self.namespace(),
+            addr: *addr,
+            port,
+            protocol: self.protocol(),
+            _pad: [0; 5],
+        };
+        let event = Event {
+            // SAFETY: no arguments.
+            time: unsafe { helpers::bpf_ktime_get_ns() },
+            kind: EventKind::TraceSock as u8,
+            code: point as u8,
+            flags: if addr.is_v4() { 0 } else { IPV6 },
+            captured: size_of::<SocketEvent>() as u32,
+            ..Event::EMPTY
+        };
+        match AX_EVENTS.reserve::<SocketRecord>(0) {
+            None => lost(),
+            Some(mut entry) => {
+                entry.write(SocketRecord { event, socket });
+                entry.submit(wake());
+            }
+        }
     }
 }
 

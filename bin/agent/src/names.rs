@@ -9,6 +9,7 @@ use flow::{Emitter, Endpoint, Lookups, Pod, Policies, Policy, Workload};
 use types::{Labels, PolicyKind, PolicyOrigin};
 
 use crate::devices::Devices;
+use crate::tasks::namespaces::Namespaces;
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Names<'a> {
     pub devices: &'a Devices,
     /// What does not change.
     pub fixed: &'a Fixed,
+    /// Network namespaces.
+    pub namespaces: &'a Namespaces,
 }
 
 impl Names<'_> {
@@ -127,6 +130,16 @@ impl Lookups for Names<'_> {
         device.or_else(|| {
             self.state.endpoints().values().find(of_pod).map(|e| e.spec.host_ifname.as_str().into())
         })
+    }
+
+    fn address_in(&self, namespace: u64, v6: bool) -> Option<IpAddr> {
+        let of_family = |address: &IpAddr| address.is_ipv6() == v6;
+        if self.namespaces.is_host(namespace) {
+            return self.state.settings().node.underlay.iter().copied().find(of_family);
+        }
+        let path = self.namespaces.path(namespace)?;
+        let endpoint = self.state.endpoints().values().find(|endpoint| endpoint.spec.netns == path)?;
+        endpoint.spec.addresses().find(of_family)
     }
 
     fn policies(&self, cookie: u32) -> Option<Policies> {

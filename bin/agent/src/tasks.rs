@@ -7,5 +7,6 @@ pub(crate) mod garbage;
 pub(crate) mod hubble;
 pub(crate) mod hubble_metrics;
 pub(crate) mod links;
+pub(crate) mod namespaces;
 pub(crate) mod watches;
 pub(crate) mod writers;

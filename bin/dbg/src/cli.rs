@@ -187,8 +187,8 @@ pub(crate) enum KubeProxyCommand {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MonitorArgs {
-    /// Only these kinds: drop, trace, policy-verdict
-    #[arg(short = 't', long = "type", value_delimiter = ',', value_parser = ["drop", "trace", "policy-verdict"])]
+    /// Only these kinds: drop, trace, policy-verdict, trace-sock
+    #[arg(short = 't', long = "type", value_delimiter = ',', value_parser = ["drop", "trace", "policy-verdict", "trace-sock"])]
     pub(crate) kinds: Vec<String>,
     /// Only from these endpoints
     #[arg(long, value_delimiter = ',')]

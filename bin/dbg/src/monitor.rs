@@ -61,6 +61,10 @@ fn line(event: &Event) -> String {
             interface(event)
         ),
         "policy-verdict" => verdict_line(event),
+        "trace-sock" => format!(
+            "[{}] cgroup_id: {} sock_cookie: {}, {summary}",
+            event.point, event.cgroup_id, event.socket_cookie
+        ),
         "lost" => format!("CPU 00: Lost {} events", event.lost),
         other => format!("{other}: {summary}"),
     }
@@ -159,6 +163,11 @@ mod tests {
                 "action": "allow", "matched": "L3-L4", "summary": packet }),
             "Policy verdict log: flow 0x0 local EP ID 78, remote ID remote-node, ingress, action allow, \
              auth: disabled, match L3-L4, 10.0.0.1:4000 -> 10.0.0.2:80 tcp SYN",
+        );
+        check(
+            json!({ "type": "trace-sock", "point": "post-xlate-fwd", "cgroupId": 7, "socketCookie": 9,
+                "summary": "10.0.0.1 -> 10.0.0.2:80 TCP" }),
+            "[post-xlate-fwd] cgroup_id: 7 sock_cookie: 9, 10.0.0.1 -> 10.0.0.2:80 TCP",
         );
         check(json!({ "type": "lost", "lost": 12 }), "CPU 00: Lost 12 events");
     }

@@ -1,6 +1,6 @@
-//! Records in the event ring: one fixed-size header, then the first bytes of the packet.
+//! Records in the event ring: one fixed-size header, then the first bytes of the packet, or a [`SocketEvent`].
 
-use crate::plain;
+use crate::{Addr, plain};
 
 /// Bytes of the packet that follow the header of a record.
 pub const CAPTURE: usize = 128;
@@ -15,6 +15,8 @@ pub enum EventKind {
     Trace = 4,
     /// Policy decided on a new flow.
     PolicyVerdict = 5,
+    /// A service's address became a backend's, or the other way around, at a socket.
+    TraceSock = 7,
 }
 
 /// Where a packet was seen (numbers of the datapath; the flow API counts 0 as 101).
@@ -46,6 +48,39 @@ pub enum TraceReason {
     Unknown = 5,
 }
 
+/// Side of a translation at a socket (numbers of Cilium's monitor API).
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketPoint {
+    /// The service that the program named.
+    PreForward = 1,
+    /// The backend in its place.
+    PostForward = 2,
+    /// The backend that the kernel speaks to, or heard of.
+    PreReverse = 3,
+    /// The service that the program is told of.
+    PostReverse = 4,
+}
+
+plain! {
+/// What follows the header of a record about a socket.
+pub struct SocketEvent {
+    /// The kernel's number for the socket.
+    pub cookie: u64,
+    /// Control group of the process, in the unified hierarchy.
+    pub cgroup: u64,
+    /// The kernel's number for the socket's network namespace.
+    pub namespace: u64,
+    /// Address at that point.
+    pub addr: Addr,
+    /// Its port, network order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub _pad: [u8; 5],
+} size 48
+}
+
 plain! {
 /// Header of a record.
 pub struct Event {
@@ -67,7 +102,7 @@ pub struct Event {
     pub destination_endpoint: u16,
     /// [`EventKind`].
     pub kind: u8,
-    /// [`crate::DropReason`] of a drop (or of a denying verdict, 0 = allowed); [`TracePoint`] of a trace.
+    /// [`crate::DropReason`] of a drop (or of a denying verdict, 0 = allowed); [`TracePoint`] of a trace; [`SocketPoint`].
     pub code: u8,
     /// [`TraceReason`].
     pub reason: u8,
@@ -78,7 +113,7 @@ pub struct Event {
     pub _pad: [u8; 3],
     /// Endpoint whose policy decided, 0 if none.
     pub policy_endpoint: u32,
-    /// Bytes that were captured, at most [`CAPTURE`].
+    /// Bytes that follow: of the packet, at most [`CAPTURE`].
     pub captured: u32,
 } size 48
 }

@@ -25,7 +25,7 @@ pub mod tables;
 
 pub use addr::Addr;
 pub use config::NodeConfig;
-pub use event::{Event, EventKind, TracePoint, TraceReason};
+pub use event::{Event, EventKind, SocketEvent, SocketPoint, TracePoint, TraceReason};
 pub use flow::{End, Flow, FlowKey};
 pub use identity::Identity;
 pub use nat::{NatKey, NatValue};
@@ -37,7 +37,7 @@ pub use service::{
 pub use tables::{IpcacheEntry, PodFacts, PolicyEntry, PolicyKey, PrefixKey};
 
 /// Grows with every change to a layout or a meaning in this crate.
-pub const ABI_VERSION: u32 = 14;
+pub const ABI_VERSION: u32 = 15;
 
 /// Derives what both worlds need on a map type: plain copies in the kernel, padding-free byte access in user space.
 macro_rules! plain {

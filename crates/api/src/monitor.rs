@@ -6,7 +6,7 @@ use crate::policy::PolicyRef;
 model! {
     /// One event of the datapath.
     pub struct Event in "camelCase" {
-        /// `drop`, `trace` or `policy-verdict`; `lost` tells how many events found no room.
+        /// `drop`, `trace`, `policy-verdict` or `trace-sock`; `lost` tells how many events found no room.
         #[serde(rename = "type")]
         pub kind: String,
         /// When, RFC 3339 with nanoseconds.
@@ -33,7 +33,7 @@ model! {
         pub ifindex: u32,
         /// Drop: text of the reason. Verdict: text of the reason if denied.
         pub reason: String,
-        /// Trace: `to-endpoint`, `from-network`, …
+        /// Trace: `to-endpoint`, `from-network`, … Translation at a socket: `pre-xlate-fwd`, `post-xlate-fwd`, …
         pub point: String,
         /// Trace: `new`, `established`, `reply`, `related`, `unknown`.
         pub state: String,
@@ -47,6 +47,10 @@ model! {
         pub cookie: u32,
         /// Verdict and policy drop: the policies behind it.
         pub policies: Vec<PolicyRef>,
+        /// Translation at a socket: control group of the process, in the unified hierarchy.
+        pub cgroup_id: u64,
+        /// Translation at a socket: the kernel's number for the socket.
+        pub socket_cookie: u64,
         /// Lost: how many.
         pub lost: u64,
     }

@@ -2,8 +2,8 @@
 
 use abi::{
     Addr, Affinity, AffinityKey, Backend, Event, Flow, FlowKey, Frontend, FrontendKey, IpcacheEntry,
-    MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketValue,
-    SourceRangeKey,
+    MemberKey, NatKey, NatValue, NodeConfig, PodFacts, PolicyEntry, PolicyKey, SocketKey, SocketPoint,
+    SocketValue, SourceRangeKey,
 };
 use abi::{DropReason, maps::FragmentKey, maps::FragmentPorts};
 use core::ops::{Deref, DerefMut};
@@ -161,6 +161,10 @@ pub trait Socket: Tables {
     fn asked(&self, key: &SocketKey) -> Option<&SocketValue>;
     /// Remembers it. Whether there was room.
     fn put_asked(&mut self, key: &SocketKey, value: &SocketValue) -> bool;
+    /// How much to report, as [`Env::monitor`].
+    fn monitor(&self) -> u32;
+    /// Reports an address on one side of a translation. `port`: network order.
+    fn tell(&mut self, point: SocketPoint, addr: &Addr, port: u16);
 }
 
 /// The two worlds: the kernel (`bpf/`) and memory (`crates/sim`).

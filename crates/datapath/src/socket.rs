@@ -4,7 +4,7 @@
 use abi::service::{
     EXTERNAL_DROP, INTERNAL_DROP, KIND_MASK, LOCAL_REDIRECT, SPARES, WILDCARD_V4, WILDCARD_V6,
 };
-use abi::{Addr, Affinity, Backend, Frontend, Range, SocketKey, SocketValue, config};
+use abi::{Addr, Affinity, Backend, Frontend, Range, SocketKey, SocketPoint, SocketValue, config};
 
 use crate::env::{Socket, Tables};
 use crate::packet::protocol;
@@ -59,6 +59,7 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
             silent = EXTERNAL_DROP;
         }
     }
+    report(env, SocketPoint::PreForward, &target.addr, target.port);
     if range.count == 0 {
         // The packets of the connection are dropped on their way, so that the caller waits as it should.
         return if row.flags & silent != 0 { Answer::Proceed } else { Answer::Refused };
@@ -80,6 +81,7 @@ pub fn connect<S: Socket>(env: &mut S) -> Answer {
     if !env.put_asked(&key, &asked) {
         return Answer::NoMemory;
     }
+    report(env, SocketPoint::PostForward, &bound.backend.addr, bound.backend.port);
     env.set_peer(&bound.backend.addr, bound.backend.port);
     Answer::Proceed
 }
@@ -90,7 +92,17 @@ pub fn told<S: Socket>(env: &mut S) {
     let key = spoken_to(env.cookie(), env.address(), env.port());
     if let Some(asked) = env.asked(&key) {
         let (addr, port) = (asked.addr, asked.port);
+        report(env, SocketPoint::PreReverse, &key.backend.addr, key.backend.port);
+        report(env, SocketPoint::PostReverse, &addr, port);
         env.set_peer(&addr, port);
+    }
+}
+
+/// Reports, where every packet is reported too: a translation is one packet of many at most.
+#[inline(always)]
+fn report<S: Socket>(env: &mut S, point: SocketPoint, addr: &Addr, port: u16) {
+    if env.monitor() > 1 {
+        env.tell(point, addr, port);
     }
 }
 

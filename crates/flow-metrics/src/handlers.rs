@@ -4,8 +4,8 @@ use crate::context::Labels;
 use crate::options::{OptionError, Options};
 use crate::series::{Family, Kind};
 use flow::{
-    Direction, EVENT_ACCESS_LOG, EVENT_CAPTURE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE, Flow, L4,
-    L7Kind, L7Record, TcpFlags, Verdict,
+    Direction, EVENT_ACCESS_LOG, EVENT_CAPTURE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE,
+    EVENT_TRACE_SOCK, Flow, L4, L7Kind, L7Record, TcpFlags, Verdict,
 };
 use std::borrow::Cow;
 
@@ -322,7 +322,12 @@ impl Handler {
         let dropped = flow.verdict == Verdict::Dropped;
         let reply = flow.is_reply == Some(true);
         let of_policy = flow.drop_reason == POLICY_DENIED;
-        if !to_world || (dropped && !any_drop && !of_policy) || (!dropped && reply) {
+        // A translation at a socket is not yet a packet.
+        if !to_world
+            || flow.event_type == EVENT_TRACE_SOCK
+            || (dropped && !any_drop && !of_policy)
+            || (!dropped && reply)
+        {
             return;
         }
         let syn = matches!(l4, L4::Tcp { flags: Some(flags), .. } if flags.contains(TcpFlags(2)));

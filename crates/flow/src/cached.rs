@@ -25,6 +25,7 @@ pub struct Cached<'a, L: ?Sized> {
     services: Memory<(IpAddr, u16), Option<Arc<Service>>>,
     policies: Memory<u32, Option<Policies>>,
     policy_logs: Memory<u32, Arc<[String]>>,
+    own_addresses: Memory<(u64, bool), Option<IpAddr>>,
     interfaces: Memory<u32, Option<Arc<str>>>,
 }
 
@@ -47,6 +48,7 @@ impl<'a, L: Lookups + ?Sized> Cached<'a, L> {
             services: Memory::default(),
             policies: Memory::default(),
             policy_logs: Memory::default(),
+            own_addresses: Memory::default(),
             interfaces: Memory::default(),
         }
     }
@@ -89,6 +91,9 @@ impl<L: Lookups + ?Sized> Lookups for Cached<'_, L> {
     }
     fn policy_log(&self, cookie: u32) -> Arc<[String]> {
         once(&self.policy_logs, cookie, || self.lookups.policy_log(cookie))
+    }
+    fn address_in(&self, namespace: u64, v6: bool) -> Option<IpAddr> {
+        once(&self.own_addresses, (namespace, v6), || self.lookups.address_in(namespace, v6))
     }
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         once(&self.interfaces, index, || self.lookups.interface(index))

@@ -10,23 +10,27 @@ use types::{Labels, NumericIdentity};
 
 /// Gives a flow its names. `wall_offset` is what to add to the kernel's monotonic clock to get ns since the Unix epoch.
 /// Cannot fail: what nobody knows stays unknown.
-pub fn enrich(raw: RawFlow, lookups: &(impl Lookups + ?Sized), wall_offset: u64) -> Flow {
+pub fn enrich(mut raw: RawFlow, lookups: &(impl Lookups + ?Sized), wall_offset: u64) -> Flow {
+    find_own(&mut raw, lookups);
     let event = &raw.event;
     let node_name = lookups.node_name();
     let time = event.time.wrapping_add(wall_offset);
     let ports = raw.packet.l4.as_ref().and_then(L4::ports);
+    // A socket's own address, where nobody knows whose it is.
+    let nobody = |address: &IpAddr| matches!(raw.kind, RawKind::Socket { .. }) && address.is_unspecified();
+    let address = |address: IpAddr| Some(address).filter(|address| !nobody(address));
     let source = End::found(
         lookups,
         event.source_endpoint,
         event.source_identity,
-        raw.packet.ip.map(|ip| ip.source),
+        raw.packet.ip.and_then(|ip| address(ip.source)),
         ports.map(|(source, _)| source),
     );
     let destination = End::found(
         lookups,
         event.destination_endpoint,
         event.destination_identity,
-        raw.packet.ip.map(|ip| ip.destination),
+        raw.packet.ip.and_then(|ip| address(ip.destination)),
         ports.map(|(_, destination)| destination),
     );
     let mut flow = Flow {
@@ -47,6 +51,14 @@ pub fn enrich(raw: RawFlow, lookups: &(impl Lookups + ?Sized), wall_offset: u64)
     };
     judge(&mut flow, &raw, lookups);
     flow
+}
+
+/// At a socket only the other end's address is seen; whose the socket is tells its namespace.
+fn find_own(raw: &mut RawFlow, lookups: &(impl Lookups + ?Sized)) {
+    let (RawKind::Socket { point, namespace, .. }, Some(ip)) = (raw.kind, &mut raw.packet.ip) else { return };
+    if let Some(own) = lookups.address_in(namespace, ip.source.is_ipv6()) {
+        *(if point.reverse() { &mut ip.destination } else { &mut ip.source }) = own;
+    }
 }
 
 /// Verdict, event type, and whose policy it was (datapath.md §11).
@@ -87,6 +99,15 @@ fn judge(flow: &mut Flow, raw: &RawFlow, lookups: &(impl Lookups + ?Sized)) {
             flow.policy_log = lookups.policy_log(raw.event.cookie);
             blame(flow, lookups.policies(raw.event.cookie), audited || denied.is_some());
         }
+        RawKind::Socket { point, cookie, cgroup, .. } => {
+            flow.kind = FlowKind::Sock;
+            flow.event_type = EVENT_TRACE_SOCK;
+            flow.event_subtype = point.number();
+            flow.verdict = point.verdict();
+            let rare =
+                Rare { socket_point: point.number(), socket_cookie: cookie, cgroup, ..Rare::default() };
+            flow.rare = Some(Arc::new(rare));
+        }
     }
 }
 
@@ -111,7 +132,7 @@ fn direction(raw: &RawFlow) -> Direction {
         RawKind::Verdict { egress: false, .. } => Direction::Ingress,
         RawKind::Drop { egress: true, .. } if event.source_endpoint != 0 => Direction::Egress,
         RawKind::Drop { egress: false, .. } if event.destination_endpoint != 0 => Direction::Ingress,
-        RawKind::Drop { .. } => Direction::Unknown,
+        RawKind::Drop { .. } | RawKind::Socket { .. } => Direction::Unknown,
         RawKind::Trace { point, reason } => {
             let at_receiver = point == Point::ToEndpoint;
             let endpoint = if at_receiver { event.destination_endpoint } else { event.source_endpoint };

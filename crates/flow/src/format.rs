@@ -193,7 +193,12 @@ pub fn type_text(flow: &Flow) -> String {
             }
         ),
         EVENT_CAPTURE => named(&CAPTURES, flow.rare.as_ref().map_or(0, |rare| rare.capture_point)),
-        EVENT_TRACE_SOCK => named(&SOCKETS, flow.rare.as_ref().map_or(0, |rare| rare.socket_point)),
+        EVENT_TRACE_SOCK => match flow.rare.as_ref().map_or(0, |rare| rare.socket_point) {
+            0 => "SOCK_XLATE_POINT_UNKNOWN".to_owned(),
+            number => {
+                SocketPoint::from_number(number).map_or_else(|| number.to_string(), |p| p.text().to_owned())
+            }
+        },
         _ => "UNKNOWN".to_owned(),
     }
 }
@@ -213,10 +218,6 @@ const CAPTURES: [&str; 12] = [
     "DBG_CAPTURE_SNAT_PRE",
     "DBG_CAPTURE_SNAT_POST",
 ];
-
-/// Sides of translations at sockets, by number.
-const SOCKETS: [&str; 5] =
-    ["SOCK_XLATE_POINT_UNKNOWN", "pre-xlate-fwd", "post-xlate-fwd", "pre-xlate-rev", "post-xlate-rev"];
 
 /// How peers had to prove who they are, by number.
 const AUTHS: [&str; 3] = ["DISABLED", "SPIRE", "TEST_ALWAYS_FAIL"];

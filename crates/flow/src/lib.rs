@@ -26,5 +26,5 @@ pub use filter::{Filter, Filters};
 pub use lookups::{Endpoint, Lookups, Nobody};
 pub use model::*;
 pub use packet::Packet;
-pub use raw::{DecodeError, RawFlow, RawKind, decode};
+pub use raw::{DecodeError, RawFlow, RawKind, decode, namespace};
 pub use ring::{Cursor, Ring};

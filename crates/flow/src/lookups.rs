@@ -67,6 +67,12 @@ pub trait Lookups {
         Arc::default()
     }
 
+    /// The address by which the network namespace of this number speaks in this family: a pod's, or the node's.
+    fn address_in(&self, namespace: u64, v6: bool) -> Option<IpAddr> {
+        let _ = (namespace, v6);
+        None
+    }
+
     /// Name of a device.
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         let _ = index;

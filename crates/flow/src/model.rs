@@ -6,7 +6,7 @@ mod numbers;
 
 pub use agent::{AgentEvent, AgentNews};
 pub use l7::{L7, L7Kind, L7Record};
-pub use numbers::{LostSource, Point, Reason, Verdict};
+pub use numbers::{LostSource, Point, Reason, SocketPoint, Verdict};
 
 use std::net::IpAddr;
 use std::sync::Arc;

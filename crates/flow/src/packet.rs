@@ -45,6 +45,24 @@ impl Packet {
         unwrap_tunnel(&outer, payload).unwrap_or(outer)
     }
 
+    /// What is known at a socket: the other end, which is the source of what comes back (`reverse`).
+    pub(crate) fn at_socket(other: IpAddr, port: u16, protocol: u8, reverse: bool) -> Self {
+        let own: IpAddr =
+            if other.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let (source, destination) = if reverse { (other, own) } else { (own, other) };
+        let (from, to) = if reverse { (port, 0) } else { (0, port) };
+        let l4 = match protocol {
+            TCP => Some(L4::Tcp { source: from, destination: to, flags: None }),
+            UDP => Some(L4::Udp { source: from, destination: to }),
+            _ => None,
+        };
+        Self {
+            ip: Some(Ip { source, destination, source_xlated: None, encrypted: false }),
+            l4,
+            ..Self::default()
+        }
+    }
+
     /// One frame, and what follows its UDP header (empty for all else).
     fn frame(frame: &[u8]) -> (Self, &[u8]) {
         let mut packet = Self::default();

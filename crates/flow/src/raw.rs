@@ -1,9 +1,9 @@
 //! Records of the kernel's event ring.
 
-use crate::model::{Point, Reason};
+use crate::model::{Point, Reason, SocketPoint};
 use crate::packet::Packet;
 use abi::event::{AUDITED, EGRESS, ENCAPSULATED};
-use abi::{Event, EventKind};
+use abi::{Event, EventKind, SocketEvent};
 use zerocopy::FromBytes;
 
 /// A record, decoded but without names.
@@ -43,6 +43,18 @@ pub enum RawKind {
         /// It was the sender's policy.
         egress: bool,
     },
+    /// An address was translated at a socket. The packet has the other address as its source or destination; the socket's
+    /// own is not known, and unspecified.
+    Socket {
+        /// Which side of the translation it is.
+        point: SocketPoint,
+        /// The kernel's number for the socket.
+        cookie: u64,
+        /// Control group of the process.
+        cgroup: u64,
+        /// The kernel's number for the socket's network namespace.
+        namespace: u64,
+    },
 }
 
 /// Bytes that are no record.
@@ -60,6 +72,14 @@ pub enum DecodeError {
         /// Its number.
         kind: u8,
     },
+    /// A side of a translation that this version does not know.
+    #[error(
+        "event record of unknown translation point {point}: agent and programs differ in version, restart the agent"
+    )]
+    UnknownSocketPoint {
+        /// Its number.
+        point: u8,
+    },
     /// A trace point that this version does not know.
     #[error(
         "event record of unknown trace point {point}: agent and programs differ in version, restart the agent"
@@ -70,16 +90,38 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes a record of the event ring: an [`Event`], then the first bytes of the packet. Whatever the packet holds,
-/// it is decoded as far as it goes.
+/// Decodes a record of the event ring: an [`Event`], then the first bytes of the packet or a [`SocketEvent`]. Whatever the
+/// packet holds, it is decoded as far as it goes.
 pub fn decode(record: &[u8]) -> Result<RawFlow, DecodeError> {
     let Ok((event, rest)) = Event::read_from_prefix(record) else {
         return Err(DecodeError::Short { len: record.len() });
     };
+    if event.kind == EventKind::TraceSock as u8 {
+        return socket(event, rest, record.len());
+    }
     let kind = kind(&event)?;
     let captured = usize::try_from(event.captured).map_or(rest.len(), |n| n.min(rest.len()));
     let packet = Packet::parse(&rest[..captured], event.flags & ENCAPSULATED != 0);
     Ok(RawFlow { event, kind, packet })
+}
+
+fn socket(event: Event, rest: &[u8], len: usize) -> Result<RawFlow, DecodeError> {
+    let Ok((socket, _)) = SocketEvent::read_from_prefix(rest) else {
+        return Err(DecodeError::Short { len });
+    };
+    let point = SocketPoint::from_number(i32::from(event.code))
+        .ok_or(DecodeError::UnknownSocketPoint { point: event.code })?;
+    let SocketEvent { cookie, cgroup, namespace, .. } = socket;
+    let packet =
+        Packet::at_socket(socket.addr.into(), u16::from_be(socket.port), socket.protocol, point.reverse());
+    Ok(RawFlow { event, kind: RawKind::Socket { point, cookie, cgroup, namespace }, packet })
+}
+
+/// The kernel's number for the network namespace that a record of a translation at a socket is about; `None` for all others.
+pub fn namespace(record: &[u8]) -> Option<u64> {
+    let (event, rest) = Event::read_from_prefix(record).ok()?;
+    let (socket, _) = SocketEvent::read_from_prefix(rest).ok()?;
+    (event.kind == EventKind::TraceSock as u8).then_some(socket.namespace)
 }
 
 fn kind(event: &Event) -> Result<RawKind, DecodeError> {

@@ -1,9 +1,11 @@
 //! A socket about to name its peer, or to ask for it.
 
 use abi::{Addr, Affinity, AffinityKey, Backend, Frontend, FrontendKey, IpcacheEntry, MemberKey, NodeConfig};
-use abi::{SocketKey, SocketValue};
+use abi::{Event, EventKind, SocketEvent, SocketKey, SocketPoint, SocketValue};
 use datapath::socket::{Answer, connect, told};
 use datapath::{Socket, Tables};
+
+use zerocopy::IntoBytes;
 
 use crate::node::Node;
 
@@ -67,5 +69,20 @@ impl Socket for World<'_> {
     fn put_asked(&mut self, key: &SocketKey, value: &SocketValue) -> bool {
         self.node.sockets.insert(*key, *value);
         true
+    }
+    fn monitor(&self) -> u32 {
+        self.node.monitor
+    }
+    fn tell(&mut self, point: SocketPoint, addr: &Addr, port: u16) {
+        let Call { protocol, cookie, namespace, .. } = *self.call;
+        let socket = SocketEvent { cookie, namespace, addr: *addr, port, protocol, ..SocketEvent::default() };
+        let event = Event {
+            time: self.node.now,
+            kind: EventKind::TraceSock as u8,
+            code: point as u8,
+            captured: size_of::<SocketEvent>() as u32,
+            ..Event::EMPTY
+        };
+        self.node.record(event, socket.as_bytes());
     }
 }

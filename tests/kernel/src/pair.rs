@@ -5,6 +5,7 @@ mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use abi::tables::{
     EGRESS, INGRESS, IPCACHE_HOST, IPCACHE_TUNNEL, POD_BLOCKS, POLICY_DENY, POLICY_UNENFORCED,
@@ -130,6 +131,11 @@ impl Pair {
     /// A loaded program.
     pub fn program(&self, name: &str) -> Result<&loader::Program> {
         self.object.program(name).with_context(|| format!("program {name} is not in the object"))
+    }
+
+    /// The programs, and their place in the file system.
+    pub fn loaded(&self) -> (&Object, &Path) {
+        (&self.object, self.place.bpffs())
     }
 
     /// The kernel's maps.

@@ -33,7 +33,7 @@ pub(super) fn report(config: &Config, devices: &[Device]) -> KubeProxyReplacemen
         mode: "True".to_owned(),
         device_list: devices.iter().map(model).collect(),
         direct_routing_device: direct.map(|device| device.name.clone()).unwrap_or_default(),
-        features: Some(features(balancing, !config.tunnel())),
+        features: Some(features(balancing, !config.tunnel(), config.trace_every_packet)),
         // What the node has, and what kube-proxy has left, the caller knows.
         ..KubeProxyReplacement::default()
     }
@@ -44,13 +44,12 @@ pub(super) fn need(feature: &loader::Feature) -> Need {
     Need { name: feature.name.to_owned(), problem: feature.problem.clone().unwrap_or_default() }
 }
 
-fn features(balancing: &Balancing, may_dsr: bool) -> KprFeatures {
+fn features(balancing: &Balancing, may_dsr: bool, every_packet: bool) -> KprFeatures {
     let forwarding = may_dsr.then_some(FORWARDING);
     let (on, off) = (Switch { enabled: true }, Switch { enabled: false });
     KprFeatures {
         socket_lb: Switch { enabled: balancing.socket != SocketLb::Off },
-        // Translations of sockets make no events.
-        socket_lb_tracing: off.clone(),
+        socket_lb_tracing: Switch { enabled: balancing.socket != SocketLb::Off && every_packet },
         host_namespace_only: balancing.socket == SocketLb::Host,
         node_port: node_port(balancing),
         external_ips: on.clone(),
@@ -126,7 +125,10 @@ mod tests {
 
     #[test]
     fn only_what_is_on_is_said_to_be() {
-        let told = features(&[("bpf-lb-sock", "false")]);
+        let none = ("monitor-aggregation", "none");
+        assert!(features(&[none]).socket_lb_tracing.enabled && !features(&[]).socket_lb_tracing.enabled);
+        let told = features(&[("bpf-lb-sock", "false"), none]);
+        assert!(!told.socket_lb_tracing.enabled);
         assert!(!told.socket_lb.enabled && !told.host_namespace_only && told.session_affinity.enabled);
         let port = told.node_port;
         assert_eq!((port.mode.as_str(), port.dsr_mode.as_str()), ("SNAT", ""));

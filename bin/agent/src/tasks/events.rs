@@ -13,6 +13,7 @@ use crate::clock;
 use crate::names::{Fixed, Names};
 use crate::owner::Handle;
 use crate::services::{self, Services};
+use crate::tasks::namespaces::Namespaces;
 
 /// Records that may wait between the ring's thread and the runtime.
 const QUEUE: usize = 16_384;
@@ -79,6 +80,7 @@ impl Events {
             EventReader::start(&self.object.maps.events, lost, move |r| sender.try_send(r.into()).is_ok())?;
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         let mut batch = Vec::with_capacity(BATCH);
+        let mut namespaces = Arc::new(Namespaces::new());
         let mut known_lost = reader.stats().map_or(0, |s| s.lost_in_kernel);
         loop {
             tokio::select! {
@@ -88,7 +90,7 @@ impl Events {
                     }
                     let records = std::mem::take(&mut batch);
                     if self.sink.is_some() || self.monitors.is_heard() {
-                        self.name(records, 0).await?;
+                        self.name(records, 0, &mut namespaces).await?;
                     }
                 }
                 _ = tick.tick() => {
@@ -98,7 +100,7 @@ impl Events {
                     let fresh = now.saturating_sub(known_lost);
                     known_lost = now;
                     if fresh > 0 {
-                        self.name(Vec::new(), fresh).await?;
+                        self.name(Vec::new(), fresh, &mut namespaces).await?;
                     }
                 }
             }
@@ -122,14 +124,23 @@ impl Events {
     }
 
     /// Gives records their names, all by the same state, and hands them on.
-    async fn name(&mut self, records: Vec<Box<[u8]>>, lost: u64) -> anyhow::Result<()> {
-        let fixed = self.fixed.clone();
+    async fn name(
+        &mut self,
+        records: Vec<Box<[u8]>>,
+        lost: u64,
+        namespaces: &mut Arc<Namespaces>,
+    ) -> anyhow::Result<()> {
+        if namespaces.lack(records.iter().filter_map(|record| flow::namespace(record))) {
+            Arc::make_mut(namespaces).learn(&self.handle).await?;
+        }
+        let (fixed, namespaces) = (self.fixed.clone(), Arc::clone(namespaces));
         let monitored = self.monitors.is_heard();
         let offset = clock::wall_offset();
         let (flows, events) = self
             .handle
             .ask(move |owner| {
-                let names = Names { state: &owner.state, devices: owner.kernel.devices(), fixed: &fixed };
+                let (state, devices) = (&owner.state, owner.kernel.devices());
+                let names = Names { state, devices, fixed: &fixed, namespaces: &namespaces };
                 let names = flow::Cached::new(&names);
                 let mut flows = Vec::with_capacity(records.len());
                 let mut events = Vec::new();
@@ -228,6 +239,11 @@ fn event(raw: &RawFlow, flow: &Flow) -> Event {
             event.matched = flow::format::match_text(flow.policy_match).into_owned();
             event.policies = policies(flow);
         }
+        RawKind::Socket { point, cookie, cgroup, .. } => {
+            event.kind = "trace-sock".to_owned();
+            event.point = point.text().to_owned();
+            (event.cgroup_id, event.socket_cookie) = (cgroup, cookie);
+        }
     }
     event
 }
@@ -236,8 +252,9 @@ fn event(raw: &RawFlow, flow: &Flow) -> Event {
 fn summary(flow: &Flow) -> String {
     let Some(ip) = flow.ip else { return flow.summary() };
     let end = |address: std::net::IpAddr, port: Option<u16>| match port {
-        Some(port) => std::net::SocketAddr::new(address, port).to_string(),
-        None => address.to_string(),
+        Some(port) if port != 0 => std::net::SocketAddr::new(address, port).to_string(),
+        // At a socket its own port is not known.
+        _ => address.to_string(),
     };
     let ports = flow.l4.as_ref().and_then(flow::L4::ports);
     format!(

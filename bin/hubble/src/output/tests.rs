@@ -54,13 +54,44 @@ fn flows() -> [Flow; 2] {
     [denied, answer]
 }
 
+/// What becomes of the address of a service at a socket of a pod.
+fn at_a_socket() -> [Flow; 2] {
+    let [flow, _] = flows();
+    let side = |socket_point, verdict, destination: &str, port, end: End| Flow {
+        verdict,
+        drop_reason: 0,
+        kind: FlowKind::Sock,
+        ip: Some(Ip {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            source_xlated: None,
+            encrypted: false,
+        }),
+        l4: Some(L4::Tcp { source: 0, destination: port, flags: None }),
+        destination: end,
+        event_type: EVENT_TRACE_SOCK,
+        event_subtype: socket_point,
+        direction: Direction::Unknown,
+        ingress_denied_by: Arc::default(),
+        rare: Some(Arc::new(Rare { socket_point, socket_cookie: 77, cgroup: 4242, ..Rare::default() })),
+        ..flow.clone()
+    };
+    let service = Some(Arc::new(Service { name: "db".into(), namespace: "shop".into() }));
+    let (service, pod) = (End { identity: 2, service, ..End::default() }, flow.destination.clone());
+    [side(1, Verdict::Traced, "10.96.0.10", 80, service), side(2, Verdict::Translated, "10.0.0.2", 8080, pod)]
+}
+
 async fn hubble(arguments: &[&str]) -> anyhow::Result<String> {
+    hubble_of(&flows(), arguments).await
+}
+
+async fn hubble_of(flows: &[Flow], arguments: &[&str]) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("hubble.sock");
     let listener = tokio::net::UnixListener::bind(&path)?;
     let observer =
         Observer::new(Config { node_name: "default/n1".into(), version: "v1".into(), capacity: 7 });
-    observer.extend(flows());
+    observer.extend(flows.iter().cloned());
     observer.lost(LostSource::KernelRing, 7, Some(1));
     let serving = tokio::spawn(async move { observer.serve_unix(listener, std::future::pending()).await });
     let server = format!("unix://{}", path.display());
@@ -86,6 +117,31 @@ async fn compact() {
          Jan  2 15:04:06.000 [default/n1]: 10.0.0.2:40000 (world) <- shop/db:80 (ID:4712) to-stack FORWARDED \
          (TCP Flags: SYN, ACK)\n"
     );
+}
+
+#[tokio::test]
+async fn translations_at_sockets() {
+    let flows = at_a_socket();
+    let ask = async |arguments: &[&str]| hubble_of(&flows, arguments).await.unwrap();
+    let compact = ask(&["observe", "--type", "trace-sock", "--first", "2"]).await;
+    assert_eq!(
+        compact,
+        "Jan  2 15:04:05.120: shop/web^[[31m (ID:4711) <> shop/db:80 (world) pre-xlate-fwd TRACED (TCP)\n\
+         Jan  2 15:04:05.120: shop/web^[[31m (ID:4711) <> shop/db:8080 (ID:4712) post-xlate-fwd TRANSLATED (TCP)\n"
+    );
+    let dict = ask(&["observe", "-o", "dict", "--verdict", "TRANSLATED", "--first", "1"]).await;
+    assert_eq!(
+        dict,
+        "  TIMESTAMP: Jan  2 15:04:05.120\n     SOURCE: shop/web^[[31m\nDESTINATION: shop/db:8080\n       TYPE: post-xlate-fwd\n    \
+         VERDICT: TRANSLATED\n    SUMMARY: TCP\n"
+    );
+    let json = ask(&["observe", "-o", "json", "--verdict", "TRACED", "--first", "1"]).await;
+    let line: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let flow = &line["flow"];
+    assert_eq!((&flow["Type"], &flow["event_type"]["type"]), (&"SOCK".into(), &7.into()));
+    assert_eq!(flow["sock_xlate_point"], "SOCK_XLATE_POINT_PRE_DIRECTION_FWD");
+    assert_eq!((&flow["socket_cookie"], &flow["cgroup_id"]), (&"77".into(), &"4242".into()));
+    assert_eq!((&flow["destination_service"]["name"], &flow["is_reply"]), (&"db".into(), &().into()));
 }
 
 #[tokio::test]

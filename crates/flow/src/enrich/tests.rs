@@ -1,7 +1,7 @@
 use super::*;
 use crate::raw::decode;
 use abi::event::{AUDITED, EGRESS};
-use abi::{Event, EventKind, TracePoint, TraceReason};
+use abi::{Addr, Event, EventKind, SocketEvent, TracePoint, TraceReason};
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
@@ -41,6 +41,9 @@ impl Lookups for Cluster {
     }
     fn policy_log(&self, cookie: u32) -> Arc<[String]> {
         if cookie == 9 { Arc::from(["for the auditors".to_owned()]) } else { Arc::default() }
+    }
+    fn address_in(&self, namespace: u64, v6: bool) -> Option<IpAddr> {
+        (namespace == 77 && !v6).then(|| IpAddr::from([10, 0, 1, 1]))
     }
     fn interface(&self, index: u32) -> Option<Arc<str>> {
         (index == 3).then(|| "lxc7".into())
@@ -164,6 +167,37 @@ fn verdicts_name_their_policies() {
     assert_eq!(audited.egress_denied_by.len(), 1, "they would have denied it");
 }
 
+/// A record about a socket in this namespace that speaks to 192.0.2.1:80.
+fn socket(code: u8, namespace: u64, protocol: u8) -> Vec<u8> {
+    let addr = Addr::from(IpAddr::from([192, 0, 2, 1]));
+    let (cookie, cgroup, port) = (5, 6, 80_u16.to_be());
+    let socket = SocketEvent { cookie, cgroup, namespace, addr, port, protocol, ..SocketEvent::default() };
+    let event = Event { kind: EventKind::TraceSock as u8, code, time: 5, captured: 48, ..Event::default() };
+    [event.as_bytes(), socket.as_bytes()].concat()
+}
+
+#[test]
+fn a_translation_at_a_socket_is_the_pods_of_its_namespace() {
+    let line = |code, namespace, protocol| {
+        let flow = enrich(decode(&socket(code, namespace, protocol)).unwrap(), &Cluster, 1_000);
+        assert_eq!((flow.kind, flow.event_type, flow.event_subtype), (FlowKind::Sock, 7, i32::from(code)));
+        assert_eq!((flow.direction, flow.is_reply, flow.time), (Direction::Unknown, None, 1_005));
+        let rare = flow.rare.as_deref().unwrap();
+        assert_eq!((rare.socket_point, rare.socket_cookie, rare.cgroup), (i32::from(code), 5, 6));
+        let options = crate::format::Options { translate: true, ..crate::format::Options::default() };
+        let line = crate::format::compact(&flow, &options);
+        line.split_once(": ").unwrap().1.to_owned()
+    };
+    let other = "example.org:80 (ID:16777217)";
+    assert_eq!(line(1, 77, 6), format!("shop/db (ID:4712) <> {other} pre-xlate-fwd TRACED (TCP)"));
+    assert_eq!(line(2, 77, 17), format!("shop/db (ID:4712) <> {other} post-xlate-fwd TRANSLATED (UDP)"));
+    assert_eq!(line(3, 77, 6), format!("{other} <> shop/db (ID:4712) pre-xlate-rev TRACED (TCP)"));
+    assert_eq!(line(4, 77, 6), format!("{other} <> shop/db (ID:4712) post-xlate-rev TRANSLATED (TCP)"));
+    assert_eq!(line(1, 78, 6), format!("0.0.0.0 (unknown) <> {other} pre-xlate-fwd TRACED (TCP)"));
+    assert_eq!(crate::namespace(&socket(1, 77, 6)), Some(77));
+    assert_eq!(crate::namespace(&record(&Event::default(), [10, 0, 0, 1], [10, 0, 0, 2])), None);
+}
+
 #[test]
 fn uuids_name_events() {
     let event = Event { kind: EventKind::Trace as u8, time: 1, ..Event::default() };
@@ -181,6 +215,8 @@ fn what_is_no_record_is_refused() {
     assert_eq!(decode(Event { kind: 77, ..Event::default() }.as_bytes()), Err(UnknownKind { kind: 77 }));
     let trace = Event { kind: EventKind::Trace as u8, code: 14, ..Event::default() };
     assert_eq!(decode(trace.as_bytes()), Err(UnknownPoint { point: 14 }));
+    assert_eq!(decode(&socket(5, 77, 6)), Err(UnknownSocketPoint { point: 5 }));
+    assert_eq!(decode(&socket(1, 77, 6)[..95]), Err(Short { len: 95 }));
     // More captured than there is: as far as it goes.
     let trace = Event { kind: EventKind::Trace as u8, captured: u32::MAX, ..Event::default() };
     assert!(decode(trace.as_bytes()).is_ok());

@@ -123,6 +123,35 @@ Reason {
 }
 
 numbered! {
+/// Side of a translation at a socket.
+SocketPoint {
+    /// The service that the program named.
+    PreForward = 1 "pre-xlate-fwd",
+    /// The backend in its place.
+    PostForward = 2 "post-xlate-fwd",
+    /// The backend that the kernel speaks to, or heard of.
+    PreReverse = 3 "pre-xlate-rev",
+    /// The service that the program is told of.
+    PostReverse = 4 "post-xlate-rev",
+}
+}
+
+impl SocketPoint {
+    /// Whether the socket's own end is the destination.
+    pub const fn reverse(self) -> bool {
+        matches!(self, SocketPoint::PreReverse | SocketPoint::PostReverse)
+    }
+
+    /// What became of the address there.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            SocketPoint::PreForward | SocketPoint::PreReverse => Verdict::Traced,
+            SocketPoint::PostForward | SocketPoint::PostReverse => Verdict::Translated,
+        }
+    }
+}
+
+numbered! {
 /// Where events are lost.
 LostSource {
     /// Nobody knows.

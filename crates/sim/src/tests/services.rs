@@ -2,10 +2,14 @@ use abi::service::{
     CLUSTER_IP, DSR, EXTERNAL_DROP, EXTERNAL_LOCAL, INTERNAL_DROP, LOAD_BALANCER, MEMBER_ACTIVE, NODE_PORT,
     SOURCE_RANGES, WILDCARD_V4,
 };
-use abi::{Addr, Backend, DropReason, Frontend, FrontendKey, MemberKey, Range, SourceRangeKey, config};
+use abi::{
+    Addr, Backend, DropReason, Event, EventKind, Frontend, FrontendKey, MemberKey, Range, SocketEvent,
+    SourceRangeKey, config,
+};
 use datapath::packet::{protocol, tcp};
 use datapath::socket::Answer;
 use datapath::{Action, packet};
+use zerocopy::FromBytes;
 
 use super::world::*;
 use crate::frame::{Spec, checksum};
@@ -400,6 +404,40 @@ fn a_socket_speaks_to_the_backend_and_is_told_of_the_service() {
     assert_eq!(socket_connect(&mut node, &mut call(VIP, 80, 9)), Answer::Refused);
     let mut closed = call(VIP, 81, 9);
     assert_eq!((socket_connect(&mut node, &mut closed), closed.addr), (Answer::Proceed, addr(VIP)));
+}
+
+#[test]
+fn translations_at_sockets_are_told_of_where_every_packet_is() {
+    let mut node = balancing(false);
+    serve(&mut node, &[REMOTE]);
+    let call = |to: &str, port: u16| Call {
+        protocol: protocol::TCP,
+        addr: addr(to),
+        port: port.to_be(),
+        cookie: 5,
+        namespace: 9,
+    };
+    let mut told = |monitor, backends: &[&str], to: &str, port: u16| {
+        serve(&mut node, backends);
+        (node.monitor, node.events) = (monitor, Vec::new());
+        let mut named = call(to, port);
+        socket_connect(&mut node, &mut named);
+        socket_told(&mut node, &mut named);
+        let read = |(event, bytes): (Event, Vec<u8>)| {
+            assert_eq!((event.kind, event.captured as usize), (EventKind::TraceSock as u8, bytes.len()));
+            let socket = SocketEvent::read_from_bytes(&bytes).expect("a socket");
+            assert_eq!((socket.cookie, socket.namespace, socket.protocol), (5, 9, protocol::TCP));
+            let address = std::net::IpAddr::from(socket.addr);
+            (event.code, format!("{address}:{}", u16::from_be(socket.port)))
+        };
+        std::mem::take(&mut node.events).into_iter().map(read).collect::<Vec<_>>()
+    };
+    let (service, backend) = (format!("{VIP}:80"), format!("{REMOTE}:8080"));
+    let both_ways = [(1, &service), (2, &backend), (3, &backend), (4, &service)].map(|(p, a)| (p, a.clone()));
+    assert_eq!(told(2, &[REMOTE], VIP, 80), both_ways);
+    assert_eq!(told(1, &[REMOTE], VIP, 80), [], "not where traces are aggregated");
+    assert_eq!(told(2, &[REMOTE], CLIENT, 80), [], "nothing was translated");
+    assert_eq!(told(2, &[], VIP, 80), [(1, service)], "a service without backends");
 }
 
 #[test]
