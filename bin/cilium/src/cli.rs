@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod cluster;
+mod hubble;
 
 use api::GoDuration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +11,8 @@ pub(crate) use cluster::{
     BedArgs, ConfigCommand, ConnectivityCommand, FeaturesCommand, FeaturesFormat, PerfArgs, ReachArgs,
     ReleaseArgs, StatusArgs, StatusFormat, SysdumpArgs, TestArgs, UninstallArgs, UpgradeArgs, VersionArgs,
 };
+
+pub(crate) use hubble::HubbleCommand;
 
 /// Install Cilium, look at a cluster, and try changes before they are made.
 #[derive(Debug, Parser)]
@@ -35,6 +38,9 @@ pub(crate) enum Command {
     /// Whether pods reach what they should, and nothing else
     #[command(subcommand)]
     Connectivity(ConnectivityCommand),
+    /// Reach Hubble from this machine
+    #[command(subcommand)]
+    Hubble(HubbleCommand),
     /// Gather what helps to find a fault, without secrets
     Sysdump(SysdumpArgs),
     /// What is switched on

@@ -2,7 +2,7 @@
 //!
 //! Each command is a module that gives the text to print and the exit code, and says what takes long while it goes on:
 //! `install` and its kin have helm bring the chart that is inside this program into a cluster; `status` tells how it is;
-//! `connectivity` tries it; `policy` checks, compares and replays policies before they are applied.
+//! `connectivity` tries it; `hubble` leads to its relay and page; `policy` checks, compares and replays policies before they are applied.
 //! Deliberately absent: a rendering of charts of our own (docs/decisions tells why), and what needs a node's agent
 //! (`cilium-dbg` asks it).
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ mod connectivity;
 mod features;
 mod files;
 mod flows;
+mod hubble;
 mod install;
 mod output;
 mod policy;
@@ -59,6 +60,7 @@ fn run(cli: &Cli) -> anyhow::Result<output::Answer> {
             Command::Status(args) => status::run(args).await,
             Command::Config(command) => config::run(command).await,
             Command::Connectivity(command) => connectivity::run(command).await,
+            Command::Hubble(command) => hubble::run(command).await,
             Command::Sysdump(args) => sysdump::run(args).await,
             Command::Features(command) => features::run(command).await,
             Command::Version(args) => version::run(args).await,

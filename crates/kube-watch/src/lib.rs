@@ -13,6 +13,7 @@ mod change;
 mod clients;
 mod error;
 mod exec;
+mod forward;
 mod guard;
 mod health;
 pub mod lease;
