@@ -40,7 +40,8 @@ bad() {
 
 "$HELM" lint . --kube-version "$KUBE" >"$out" 2>&1 && ok || fail "helm lint"
 
-good defaults 'helm.sh/chart: cilium-0.1.0' 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
+good no-health-checking 'enable-health-checking: "false"' -- --set healthChecking=false
+good defaults 'enable-health-checking: "true"' 'helm.sh/chart: cilium-0.1.0' 'routing-mode: tunnel' 'ipam: cluster-pool' 'cluster-pool-ipv4-cidr: 10.0.0.0/8' 'enable-ipv6: "false"' \
   'kube-proxy-replacement: "false"' 'image: "axoneme/cilium:0.1.0"' 'privileged: true' '!cluster-pool-ipv6' \
   '!bpf-lb' '!node-port' '!service-no-backend' '!cgroup' 'resources: [services]' \
   'set-cilium-node-taints: "true"' 'unmanaged-pod-watcher-interval: 15s' --
@@ -57,6 +58,9 @@ good locked-down 'enable-policy: always' -- -f profiles/locked-down.yaml
 good ipv6-only 'host: "::1"' 'operator-api-serve-addr: '"'"'[::1]:9234'"'" '!cluster-pool-ipv4' -- --set ipv4.enabled=false,ipv6.enabled=true
 good kubernetes-ipam 'ipam: kubernetes' '!cluster-pool' -- --set ipam.mode=kubernetes
 good native-without-masquerade 'enable-ipv4-masquerade: "false"' -- --set routingMode=native,enableIPv4Masquerade=false
+# The first article's installation, with the names of today.
+good no-conntrack 'routing-mode: native' 'debug: "true"' -- --set \
+  debug.enabled=true,debug.verbose=datapath,routingMode=native,ipv4NativeRoutingCIDR=10.0.0.0/8,installNoConntrackIptablesRules=true
 good chaining 'cni-chaining-mode: generic-veth' 'read-cni-conf: /tmp/cni-configuration/cni-config' 'write-cni-conf-when-ready: /etc/cni/net.d/05-cilium.conflist' 'mountPath: /tmp/cni-configuration' 'name: cni-configuration' -- \
   --set cni.chainingMode=generic-veth,cni.customConf=true,cni.configMap=cni-configuration,routingMode=native,enableIPv4Masquerade=false,k8sServiceHost=192.168.1.200,k8sServicePort=6443
 good chaining-flannel 'cni-chaining-mode: flannel' '!read-cni-conf' 'write-cni-conf-when-ready: /etc/cni/net.d/05-cilium.conflist' -- --set cni.chainingMode=flannel,routingMode=native,enableIPv4Masquerade=false
@@ -219,6 +223,7 @@ bad cgroup-hidden 'cgroup.hostRoot=/sys/fs/cgroup cannot be used with cgroup.aut
 bad geneve 'tunnelProtocol=geneve is not in this version' -- --set tunnelProtocol=geneve
 bad eni 'ipam.mode=eni is not in this version' -- --set ipam.mode=eni
 bad chaining-aws 'cni.chainingMode=aws-cni is not in this version' -- --set cni.chainingMode=aws-cni
+bad no-conntrack-stack 'installNoConntrackIptablesRules=true cannot be used with bpf.hostLegacyRouting=true' -- --set installNoConntrackIptablesRules=true,bpf.hostLegacyRouting=true
 bad chaining-tunnel 'cni.chainingMode=flannel cannot be used with routingMode=tunnel' -- --set cni.chainingMode=flannel
 bad chaining-pools 'cni.chainingMode=flannel cannot be used with ipam.mode=kubernetes' -- --set cni.chainingMode=flannel,routingMode=native,enableIPv4Masquerade=false,ipam.mode=kubernetes
 bad chaining-alone 'cni.chainingMode=generic-veth needs cni.customConf=true' -- --set cni.chainingMode=generic-veth,routingMode=native,enableIPv4Masquerade=false

@@ -105,7 +105,8 @@ fn axoneme(busybox: PathBuf, mut links: Vec<(String, String)>) -> Image {
     let (linked, real): (Vec<_>, Vec<_>) =
         programs.iter().partition(|(place, _)| place.ends_with("-generic"));
     links.extend(linked.into_iter().map(|(place, target)| ((*place).to_owned(), (*target).to_owned())));
-    links.push(("usr/bin/cilium".into(), "cilium-dbg".into()));
+    links
+        .extend(["cilium", "cilium-health"].map(|name| (format!("usr/bin/{name}"), "cilium-dbg".to_owned())));
     let mut files: Vec<_> = real.into_iter().map(|(p, f)| ((*p).to_owned(), binaries().join(f))).collect();
     files.push(("var/lib/cilium/axoneme.o".into(), root().join("target/bpf/axoneme.o")));
     files.push(("bin/busybox".into(), busybox));

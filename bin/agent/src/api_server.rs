@@ -16,7 +16,7 @@ mod trace;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use api::{ErrorBody, paths};
@@ -28,9 +28,11 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::controllers::Controllers;
 use crate::names::Fixed;
 use crate::outbox::Outboxes;
 use crate::owner::Handle;
+use crate::probes::Probes;
 use crate::tasks::events::Monitors;
 
 /// What the handlers work with.
@@ -58,6 +60,14 @@ pub(crate) struct Context {
     pub outboxes: Outboxes,
     /// The event stream.
     pub monitors: Monitors,
+    /// Jobs that are done again and again.
+    pub controllers: Controllers,
+    /// Whether the other nodes are there; `None`: they are not asked.
+    pub probes: Option<Probes>,
+    /// Flows; `None`: they are not served.
+    pub observer: Option<observer::Observer>,
+    /// What the API server says about its version, once it did.
+    pub version: Arc<OnceLock<serde_json::Value>>,
 }
 
 /// An answer that is not what was asked for.
@@ -106,6 +116,8 @@ pub(crate) fn router(context: Context) -> Router {
     Router::new()
         .route(paths::HEALTH, get(status::health))
         .route(paths::STATUS, get(status::status))
+        .route(paths::CLUSTER_HEALTH, get(status::cluster_health))
+        .route(paths::CLUSTER_HEALTH_PROBE, post(status::probe_cluster))
         .route(paths::VERSION, get(status::version))
         .route(paths::CNI_ALLOCATE, post(cni::allocate))
         .route(paths::CNI_ATTACH, post(cni::attach))

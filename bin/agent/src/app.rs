@@ -1,8 +1,8 @@
 //! The agent, put together. Read from top to bottom: this is the order in which a node comes up.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{self, Context as ApiContext};
 use crate::config::Config;
+use crate::controllers::Controllers;
 use crate::devices::Devices;
 use crate::kernel::Kernel;
 use crate::metrics::{self, Counts, Sweeps};
@@ -23,11 +24,15 @@ use crate::names::Fixed;
 use crate::news::News;
 use crate::outbox::Outboxes;
 use crate::owner::Owner;
+use crate::probes::{self, Probes};
 use crate::restore::EndpointFiles;
 use crate::services::{self, Services};
 use crate::tasks::events::{Events, Monitors};
 use crate::tasks::{cni_conf, garbage, hubble, links, watches, writers};
 use crate::{health, host_firewall, ip_masq, kube_proxy, lock, node, startup, support};
+
+/// How often the API server is asked what it is, until it says so.
+const VERSION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs the agent until it is told to stop. What is in the kernel then stays there.
 ///
@@ -79,6 +84,7 @@ async fn start(
     let (ready, is_ready) = watch::channel(false);
     let probes = health::serve(config.health_port, is_ready.clone()).await?;
     spawn(tasks, "health probes", Box::pin(probes));
+    let controllers = Controllers::default();
 
     let clients = clients(config).await?;
     let counts = Counts::default();
@@ -109,6 +115,7 @@ async fn start(
             spawn(tasks, "labels of this node", future);
         }
     }
+    let own_addresses = [own.node.underlay.as_slice(), own.node.routers.as_slice()].concat();
     let mut state = startup::state(config, own, journal, &object)?;
     let files = EndpointFiles::new(&config.paths.run_dir);
     let orphans = startup::restore(&mut state, &files, &object, &mut netlink)?;
@@ -143,7 +150,11 @@ async fn start(
         spawn(tasks, "writer", future);
     }
     let (swept, sweeps) = watch::channel(Sweeps::default());
-    spawn(tasks, "garbage collection", Box::pin(garbage::run(Arc::clone(&object), swept)));
+    spawn(
+        tasks,
+        "garbage collection",
+        Box::pin(garbage::run(Arc::clone(&object), swept, controllers.clone())),
+    );
     spawn_fallible(
         tasks,
         "network watch",
@@ -190,6 +201,7 @@ async fn start(
     }
 
     let monitors = Monitors::default();
+    let for_status = observer.clone();
     let mut sink = None;
     if let Some((wanted, observer)) = config.hubble.as_ref().zip(observer) {
         let server = hubble::start(wanted, observer, &handle, &clients, stop).await?;
@@ -210,7 +222,25 @@ async fn start(
     };
     spawn_fallible(tasks, "events", Box::pin(events.run()));
 
+    let probes = config.cluster_health_port.map(|port| {
+        for address in own_addresses {
+            let answering = probes::answer((address, port).into(), controllers.clone());
+            spawn(tasks, "answers to other nodes", Box::pin(answering));
+        }
+        Probes::new(handle.clone(), port, controllers.clone())
+    });
+    if let Some(probes) = probes.clone() {
+        spawn(tasks, "probes of other nodes", Box::pin(probes.run()));
+    }
+
+    let version = Arc::new(OnceLock::new());
+    spawn(tasks, "version of Kubernetes", Box::pin(learn_version(clients.clone(), Arc::clone(&version))));
+
     let context = ApiContext {
+        controllers: controllers.clone(),
+        probes,
+        observer: for_status,
+        version,
         handle: handle.clone(),
         services: serving.handle,
         kube_proxy: serving.leftovers,
@@ -231,7 +261,7 @@ async fn start(
     // Only now: whoever could not reach the socket has written its file before.
     let run_dir = config.paths.run_dir.clone();
     handle.ask(move |owner| startup::drain_releases(&run_dir, &mut owner.state)).await?;
-    spawn(tasks, "CNI configuration", Box::pin(cni_conf::keep(Arc::clone(config), is_ready)));
+    spawn(tasks, "CNI configuration", Box::pin(cni_conf::keep(Arc::clone(config), is_ready, controllers)));
     Ok(lock)
 }
 
@@ -288,6 +318,23 @@ fn spawn(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'st
 
 fn spawn_fallible(tasks: &mut JoinSet<Outcome>, name: &'static str, future: BoxFuture<'static, Result<()>>) {
     tasks.spawn(async move { (name, future.await) });
+}
+
+/// Asks the API server what it is until it says so, for `status`.
+async fn learn_version(clients: Clients, version: Arc<OnceLock<serde_json::Value>>) {
+    loop {
+        match clients.read("/version").await {
+            // Nobody else sets it.
+            Ok(told) => drop(version.set(told)),
+            Err(error) => {
+                tracing::debug!(error = crate::text(&error), "the API server's version is not known yet")
+            }
+        }
+        if version.get().is_some() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(VERSION_INTERVAL).await;
+    }
 }
 
 pub(crate) async fn clients(config: &Config) -> Result<Clients> {

@@ -238,6 +238,8 @@ pub(crate) struct Config {
     pub health_port: u16,
     /// The agent's own metrics.
     pub metrics: Option<crate::metrics::Wanted>,
+    /// Port on which nodes ask each other whether they are there; `None`: they do not.
+    pub cluster_health_port: Option<u16>,
     /// Log more.
     pub debug: bool,
 }
@@ -291,6 +293,10 @@ impl Config {
             balancing: balancing::parse(options)?,
             health_port: port(options, "agent-health-port")?,
             metrics: metrics(options)?,
+            cluster_health_port: match flag(options, "enable-health-checking")? {
+                true => Some(port(options, "cluster-health-port")?),
+                false => None,
+            },
             debug: flag(options, "debug")?,
         };
         config.check()?;

@@ -22,6 +22,37 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Whether the nodes of the cluster are there, as seen from this one.
+#[derive(Debug, Parser)]
+#[command(name = "cilium-health", version, arg_required_else_help = true)]
+pub(crate) struct HealthCli {
+    /// Where the agent listens: a path, or unix:// and a path
+    #[arg(short = 'H', long, global = true, env = "CILIUM_SOCK", default_value = api::paths::SOCKET)]
+    pub(crate) host: String,
+    #[command(subcommand)]
+    pub(crate) command: HealthCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HealthCommand {
+    /// Every node, its addresses, and what came of the last probes
+    Status {
+        /// Ask all nodes now instead of telling of the last time
+        #[arg(long)]
+        probe: bool,
+        /// Only nodes that are not well
+        #[arg(long)]
+        succinct: bool,
+        /// Also when each probe was made
+        #[arg(long)]
+        verbose: bool,
+        #[command(flatten)]
+        format: Output,
+    },
+    /// Whether the agent answers
+    Ping,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// State of the agent; exits with 1 if it is not well

@@ -1,11 +1,13 @@
 //! `cilium-dbg` (also called `cilium` in the agent's image): looks into the agent of this node over its unix socket.
 //!
+//! Called `cilium-health` it tells what nodes find when they ask each other whether they are there.
 //! Every answer can be had as JSON with the keys of Cilium 1.19; the text forms are Cilium's too, column by column.
 
 mod bpf;
 mod cli;
 mod endpoint;
 mod explain;
+mod health;
 mod identity;
 mod jsonpath;
 mod kube_proxy;
@@ -22,14 +24,24 @@ mod version;
 use anyhow::Result;
 use api::Client;
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, HealthCli};
 use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let client = Client::new(cli.host.strip_prefix("unix://").unwrap_or(&cli.host));
-    match run(&client, &cli.command) {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let answer = match name.as_deref().and_then(Path::file_name) {
+        Some(name) if name == "cilium-health" => {
+            let cli = HealthCli::parse();
+            health::run(&client(&cli.host), &cli.command)
+        }
+        _ => {
+            let cli = Cli::parse();
+            run(&client(&cli.host), &cli.command)
+        }
+    };
+    match answer {
         Ok(code) => code,
         // `cilium-dbg … | head` closed the pipe: it has what it wanted.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -39,6 +51,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn client(host: &str) -> Client {
+    Client::new(host.strip_prefix("unix://").unwrap_or(host))
 }
 
 fn run(client: &Client, command: &Command) -> Result<ExitCode> {

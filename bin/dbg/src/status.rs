@@ -7,6 +7,7 @@ use crate::cli::StatusArgs;
 use crate::output::render;
 use crate::print;
 use anyhow::{Context, Result};
+use api::health::HealthStatus;
 use api::status::{State, Status};
 use api::{Client, ClientError, paths};
 use std::io::Write;
@@ -20,6 +21,7 @@ pub(crate) struct Show {
     pub(crate) addresses: bool,
     pub(crate) controllers: bool,
     pub(crate) redirects: bool,
+    pub(crate) nodes: bool,
     pub(crate) details: bool,
 }
 
@@ -44,10 +46,14 @@ pub(crate) fn run(client: &Client, args: &StatusArgs) -> Result<ExitCode> {
         addresses: args.verbose || args.all_addresses,
         controllers: args.verbose || args.all_controllers,
         redirects: args.verbose || args.all_redirects,
+        nodes: args.verbose || args.all_nodes,
         details: args.verbose,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs().cast_signed());
-    print(&render(args.format.output.as_ref(), &status, |status| report::report(status, show, now))?)?;
+    // An agent that does not probe has nothing to tell.
+    let health = client.get::<HealthStatus>(paths::CLUSTER_HEALTH).ok();
+    let words = |status: &Status| report::report(status, health.as_ref(), show, now);
+    print(&render(args.format.output.as_ref(), &status, words)?)?;
     Ok(exit_code(&status))
 }
 

@@ -11,6 +11,7 @@ prometheus-serve-addr: {{ printf ":%d" (int $v.prometheus.port) | quote }}
 metrics: {{ join " " . | quote }}
 {{- end }}
 {{- end }}
+enable-health-checking: {{ $v.healthChecking | quote }}
 
 enable-ipv4: {{ $v.ipv4.enabled | quote }}
 enable-ipv6: {{ $v.ipv6.enabled | quote }}

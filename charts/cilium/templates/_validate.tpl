@@ -164,6 +164,9 @@ Every text names the value, the reason and the cure.
 {{- else if $v.autoDirectNodeRoutes -}}
   {{- include "cilium.refuse" (list . "direct-routes" dict) -}}
 {{- end -}}
+{{- if and $v.installNoConntrackIptablesRules (or $v.bpf.hostLegacyRouting (has $v.cni.chainingMode (list "flannel" "generic-veth"))) -}}
+  {{- fail "installNoConntrackIptablesRules=true cannot be used with bpf.hostLegacyRouting=true, or behind another plugin (cni.chainingMode): there pods' packets take the node's IP stack, whose rules are left alone. Elsewhere they pass it by without such rules. Set installNoConntrackIptablesRules=false." -}}
+{{- end -}}
 {{- if and $v.ipMasqAgent.enabled (not (and $v.ipv4.enabled $v.enableIPv4Masquerade)) (not (and $v.ipv6.enabled $v.enableIPv6Masquerade)) -}}
   {{- include "cilium.refuse" (list . "ip-masq-agent" dict) -}}
 {{- end -}}

@@ -18,6 +18,7 @@ pub mod delete_queue;
 mod duration;
 pub mod endpoint;
 pub mod error;
+pub mod health;
 mod http;
 pub mod identity;
 pub mod kube_proxy;

@@ -9,6 +9,10 @@ pub const SOCKET_ENV: &str = "CILIUM_SOCK";
 pub const HEALTH: &str = "/v1/healthz";
 /// GET → [`crate::status::Status`].
 pub const STATUS: &str = "/v1/status";
+/// GET → [`crate::health::HealthStatus`]: the last round of probes between nodes.
+pub const CLUSTER_HEALTH: &str = "/v1/cluster-health";
+/// POST → [`crate::health::HealthStatus`], after a round that is made for this question.
+pub const CLUSTER_HEALTH_PROBE: &str = "/v1/cluster-health/probe";
 /// GET → [`crate::status::Version`].
 pub const VERSION: &str = "/v1/version";
 

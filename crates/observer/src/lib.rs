@@ -82,6 +82,12 @@ impl Observer {
         Self { shared: Arc::new(shared) }
     }
 
+    /// What `status` tells: flows held, flows that fit, flows ever seen, and the time since the start.
+    pub fn figures(&self) -> (u64, u64, u64, std::time::Duration) {
+        let figures = self.shared.store.figures(now());
+        (figures.held, figures.capacity, figures.seen, self.shared.started.elapsed())
+    }
+
     /// Adds a flow, over the oldest if the ring is full. Never waits for readers.
     pub fn push(&self, flow: Flow) {
         self.extend([flow]);

@@ -1,14 +1,18 @@
 //! How the agent is.
 
+use api::GoDuration;
+use api::health::HealthStatus;
 use api::node::Node;
 use api::status::{
-    BpfMap, BpfMaps, ClockSource, Cluster, Families, Health, HostFirewall, Hubble, IdentityRange, Ipam,
-    Kubernetes, Masquerading, Mode, NodeMonitor, Routing, State as Part, Status, Version,
+    BandwidthManager, BigTcp, BpfMap, BpfMaps, ClockSource, Cluster, Encryption, Families, Health,
+    HostFirewall, Hubble, HubbleObserver, IdentityRange, Ipam, Kubernetes, Masquerading, Mode, ModulesHealth,
+    NodeMonitor, Routing, Srv6, State as Part, Status, Version,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ipam::Family;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Answer, Context, Refused, devices, proxy_replacement};
@@ -74,10 +78,50 @@ pub(super) async fn status(State(context): State<Context>) -> Answer<Status> {
         replacement.kernel = support.all().map(proxy_replacement::need).to_vec();
     }
     status.kube_proxy_replacement = Some(replacement);
+    status.hubble = Some(hubble(&context));
+    status.controllers = context.controllers.list();
+    let health = if context.probes.is_some() { "Ok" } else { "Disabled" };
+    if let Some(cluster) = &mut status.cluster {
+        cluster.cilium_health = Some(part(health, ""));
+    }
     status.kubernetes = Some(kubernetes(&context));
     status.cilium = Some(own(&context, &mut status));
     status.cni_file = Some(cni_file(&context.config));
+    status.modules_health = Some(modules(&context, &status));
     Ok(Json(status))
+}
+
+/// The last round of probes between nodes.
+pub(super) async fn cluster_health(State(context): State<Context>) -> Answer<HealthStatus> {
+    Ok(Json(HealthStatus::clone(&*probes(&context)?.last())))
+}
+
+/// A round that is made for this question.
+pub(super) async fn probe_cluster(State(context): State<Context>) -> Answer<HealthStatus> {
+    let round = probes(&context)?.round().await;
+    let ending = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+    Ok(Json(HealthStatus::clone(&*round.ok_or_else(ending)?)))
+}
+
+fn probes(context: &Context) -> Result<&crate::probes::Probes, Refused> {
+    context.probes.as_ref().ok_or_else(|| {
+        Refused::new(StatusCode::NOT_FOUND, "nodes do not ask each other whether they are there")
+            .cure("set enable-health-checking=true (Helm: healthChecking)")
+    })
+}
+
+/// What an agent is made of: watches, jobs, tables, and itself.
+fn modules(context: &Context, status: &Status) -> ModulesHealth {
+    let now = Instant::now();
+    let watches = context.watches.iter().map(kube_watch::Watched::health);
+    let silent = watches.filter(|h| !h.connected || h.silence(now).is_some_and(|s| s > SILENCE)).count();
+    let failing = status.controllers.iter().filter(|c| c.status.consecutive_failure_count > 0).count();
+    let shortages = context.sweeps.borrow().shortages.len();
+    let own = status.cilium.as_ref().is_some_and(|own| own.state != "Ok");
+    let all = context.watches.len() + status.controllers.len() + shortages + 1;
+    let degraded = silent + failing + shortages + usize::from(own);
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    ModulesHealth { stopped: 0, degraded: number(degraded), ok: number(all.saturating_sub(degraded)) }
 }
 
 fn part(state: &str, msg: impl Into<String>) -> Part {
@@ -110,7 +154,7 @@ fn kubernetes(context: &Context) -> Kubernetes {
         + context.outboxes.identities.len();
     let (state, msg) = match silent {
         None if waiting > 100 => ("Warning", format!("{waiting} objects wait to be written")),
-        None => ("Ok", String::new()),
+        None => ("Ok", context.version.get().map(kubernetes_version).unwrap_or_default()),
         Some(health) => {
             let error = health.last_error.clone().unwrap_or_else(|| "no answer yet".to_owned());
             ("Failure", format!("{} cannot be watched: {error}", health.kind))
@@ -119,7 +163,29 @@ fn kubernetes(context: &Context) -> Kubernetes {
     Kubernetes {
         state: state.to_owned(),
         msg,
-        k8s_api_versions: healths.into_iter().map(|h| h.kind).collect(),
+        k8s_api_versions: api_versions(healths.iter().map(|health| health.kind.as_str())),
+    }
+}
+
+/// What is watched, as Cilium writes it (`core/v1::Pods`), each once and in order.
+fn api_versions<'a>(kinds: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let name = |kind: &str| match kind {
+        "Pod" => "core/v1::Pods".to_owned(),
+        "Namespace" | "Node" | "Service" => format!("core/v1::{kind}"),
+        "EndpointSlice" => format!("discovery/v1::{kind}"),
+        "NetworkPolicy" => format!("networking.k8s.io/v1::{kind}"),
+        _ if kind.starts_with("Cilium") => format!("cilium/v2::{kind}"),
+        other => other.to_owned(),
+    };
+    kinds.map(name).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// `1.34 (v1.34.0) [linux/amd64]`; nothing if the server did not say.
+fn kubernetes_version(told: &serde_json::Value) -> String {
+    let text = |field: &str| told[field].as_str().unwrap_or_default();
+    match text("gitVersion") {
+        "" => String::new(),
+        version => format!("{}.{} ({version}) [{}]", text("major"), text("minor"), text("platform")),
     }
 }
 
@@ -160,6 +226,12 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
     ];
     Status {
         attach_mode: "TCX".to_owned(),
+        bandwidth_manager: Some(BandwidthManager::default()),
+        encryption: Some(Encryption { mode: "Disabled".to_owned(), msg: String::new() }),
+        ipv4_big_tcp: Some(BigTcp::default()),
+        ipv6_big_tcp: Some(BigTcp::default()),
+        kvstore: Some(part("Disabled", "")),
+        srv6: Some(Srv6::default()),
         bpf_maps: Some(BpfMaps { dynamic_size_ratio: 0.0, maps: sizes }),
         // What is wrong, if anything; the caller adds what it knows.
         cilium: (!failures.is_empty()).then(|| part("Warning", failures.join("; "))),
@@ -168,7 +240,6 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
         cni_chaining: Some(Mode { mode: config.chaining.mode.name().to_owned() }),
         datapath_mode: "veth".to_owned(),
         host_firewall: Some(host_firewall(owner, config)),
-        hubble: Some(hubble(config)),
         identity_range: Some(IdentityRange {
             min_identity: abi::identity::CLUSTER_MIN,
             max_identity: abi::identity::CLUSTER_MAX,
@@ -192,9 +263,18 @@ fn of_owner(owner: &mut Owner, config: &Config, own_name: String) -> Status {
     }
 }
 
-fn hubble(config: &Config) -> Hubble {
-    let state = if config.hubble.is_some() { "Ok" } else { "Disabled" };
-    Hubble { state: state.to_owned(), ..Hubble::default() }
+fn hubble(context: &Context) -> Hubble {
+    let Some(observer) = &context.observer else {
+        return Hubble { state: "Disabled".to_owned(), ..Hubble::default() };
+    };
+    let (current_flows, max_flows, seen_flows, uptime) = observer.figures();
+    let metrics = context.config.hubble.as_ref().is_some_and(|hubble| hubble.metrics.is_some());
+    Hubble {
+        state: "Ok".to_owned(),
+        msg: String::new(),
+        observer: Some(HubbleObserver { current_flows, max_flows, seen_flows, uptime: GoDuration(uptime) }),
+        metrics: Some(part(if metrics { "Ok" } else { "Disabled" }, "")),
+    }
 }
 
 fn ipam(owner: &Owner, config: &Config) -> Ipam {
@@ -232,5 +312,25 @@ fn masquerading(owner: &Owner, config: &Config) -> Masquerading {
         snat_exclusion_cidr_v6: config.native_v6.map(|c| c.to_string()).unwrap_or_default(),
         ip_masq_agent: config.ip_masq_agent.is_some(),
         devices,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{api_versions, kubernetes_version};
+
+    #[test]
+    fn what_is_watched_is_named_once_and_in_order() {
+        let kinds = ["Pod", "EndpointSlice", "CiliumNode", "Pod", "EndpointSlice", "Service"];
+        let wanted =
+            ["cilium/v2::CiliumNode", "core/v1::Pods", "core/v1::Service", "discovery/v1::EndpointSlice"];
+        assert_eq!(api_versions(kinds.into_iter()), wanted);
+    }
+
+    #[test]
+    fn the_server_s_version_as_cilium_writes_it() {
+        let told = serde_json::json!({ "major": "1", "minor": "34", "gitVersion": "v1.34.4", "platform": "linux/amd64" });
+        assert_eq!(kubernetes_version(&told), "1.34 (v1.34.4) [linux/amd64]");
+        assert_eq!(kubernetes_version(&serde_json::Value::Null), "");
     }
 }

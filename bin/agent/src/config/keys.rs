@@ -58,6 +58,7 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "remove what a kube-proxy has left on the node, once services are served",
     ),
+    key("cluster-health-port", "4240", "TCP port on which nodes ask each other whether they are there"),
     key("cluster-id", "0", "number of this cluster"),
     key("cluster-name", "default", "name of this cluster"),
     key(
@@ -82,6 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "let protocols without ports (VRRP, IGMP, ...) pass, as far as policy allows; false: they are dropped",
     ),
+    key("enable-health-checking", "true", "nodes ask each other whether they are there"),
     key("enable-health-check-nodeport", "true", "serve the healthCheckNodePort of services"),
     key("enable-host-firewall", "false", "enforce the policies that select nodes on the node itself"),
     key("enable-host-legacy-routing", "false", "packets of pods to elsewhere take the node's IP stack"),

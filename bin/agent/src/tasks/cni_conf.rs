@@ -10,12 +10,13 @@ use tokio::sync::watch;
 
 use crate::config::chaining::Mode;
 use crate::config::{Chaining, Config};
+use crate::controllers::Controllers;
 
 /// How often it is looked after.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Once pods can be served, the runtime is told so, and told again when somebody else's file gets in the way.
-pub(crate) async fn keep(config: Arc<Config>, mut ready: watch::Receiver<bool>) {
+pub(crate) async fn keep(config: Arc<Config>, mut ready: watch::Receiver<bool>, controllers: Controllers) {
     let Some(path) = config.paths.cni_conf.clone() else { return std::future::pending().await };
     // The sender lives as long as the owner.
     let _ = ready.wait_for(|ready| *ready).await;
@@ -26,7 +27,9 @@ pub(crate) async fn keep(config: Arc<Config>, mut ready: watch::Receiver<bool>) 
     conf.exclusive = config.cni_exclusive;
     let mut announced = false;
     loop {
-        if let Err(error) = put_right(&mut conf, &config.chaining, &mut announced) {
+        let done = put_right(&mut conf, &config.chaining, &mut announced);
+        controllers.ran("write-cni-file", &done);
+        if let Err(error) = done {
             tracing::error!(error = format!("{error:#}"), "the CNI configuration cannot be written");
         }
         tokio::time::sleep(INTERVAL).await;

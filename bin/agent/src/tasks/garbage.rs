@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use loader::{Gc, Object, Progress};
 use tokio::sync::watch;
 
+use crate::controllers::Controllers;
 use crate::metrics::Sweeps;
 
 /// Entries looked at before others get their turn: some hundred µs.
@@ -17,12 +18,12 @@ const FIRST: Duration = Duration::from_secs(10);
 const FULL: f64 = 0.9;
 
 /// Sweeps for ever, and tells of each.
-pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>) {
+pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>, controllers: Controllers) {
     let mut gc = Gc::new(CHUNK);
     let mut interval = FIRST;
     loop {
         tokio::time::sleep(interval).await;
-        let (start, mut busy, mut failed) = (Instant::now(), Duration::ZERO, 0);
+        let (start, mut busy, mut failure) = (Instant::now(), Duration::ZERO, None);
         let stats = loop {
             let step = Instant::now();
             let progress = gc.step(&object.maps, loader::monotonic_ns());
@@ -31,12 +32,14 @@ pub(crate) async fn run(object: Arc<Object>, sweeps: watch::Sender<Sweeps>) {
                 Ok(Progress::Done(stats)) => break stats,
                 Ok(Progress::More) => {}
                 Err(error) => {
-                    failed = 1;
                     tracing::warn!(error = %crate::text(&error), "a table cannot be swept");
+                    failure = Some(crate::text(&error));
                 }
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
+        let failed = u64::from(failure.is_some());
+        controllers.ran("bpf-map-gc", &failure.map_or(Ok(()), Err));
         interval = stats.next_interval(busy);
         tracing::debug!(?stats, next = ?interval, "swept");
         let full: Vec<String> = [

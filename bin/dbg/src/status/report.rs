@@ -2,6 +2,7 @@
 
 use super::{Show, details};
 use api::GoDuration;
+use api::health::HealthStatus;
 use api::status::{BigTcp, Controller, Hubble, KubeProxyReplacement, Masquerading, Status};
 use api::table;
 use std::fmt::Write;
@@ -10,14 +11,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The whole report; `now` in seconds since 1970.
-pub(crate) fn report(status: &Status, show: Show, now: i64) -> String {
+pub(crate) fn report(status: &Status, health: Option<&HealthStatus>, show: Show, now: i64) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail, here and below.
     let _ = environment(status, &mut text);
     let _ = agent(status, show, &mut text);
     let _ = datapath(status, &mut text);
     let _ = background(status, show, now, &mut text);
-    let _ = rest(status, show, &mut text);
+    let _ = rest(status, health, show, &mut text);
     table::layout(&text)
 }
 
@@ -182,7 +183,7 @@ fn background(status: &Status, show: Show, now: i64, w: &mut String) -> std::fmt
 }
 
 /// The long blocks, and what is left.
-fn rest(status: &Status, show: Show, w: &mut String) -> std::fmt::Result {
+fn rest(status: &Status, health: Option<&HealthStatus>, show: Show, w: &mut String) -> std::fmt::Result {
     if show.details {
         if let Some(kpr) = &status.kube_proxy_replacement {
             details::kube_proxy_replacement(kpr, w)?;
@@ -194,8 +195,10 @@ fn rest(status: &Status, show: Show, w: &mut String) -> std::fmt::Result {
     if let Some(encryption) = &status.encryption {
         writeln!(w, "Encryption:\t{}\t{}", encryption.mode, encryption.msg)?;
     }
-    if status.cluster.is_some() {
-        writeln!(w, "Cluster health:\tProbe disabled")?;
+    match (health, &status.cluster) {
+        (Some(health), _) => crate::health::summary(health, show.nodes, w)?,
+        (None, Some(_)) => writeln!(w, "Cluster health:\tProbe disabled")?,
+        (None, None) => {}
     }
     if let Some(modules) = &status.modules_health {
         let (stopped, degraded, ok) = (modules.stopped, modules.degraded, modules.ok);

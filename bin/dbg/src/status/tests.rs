@@ -86,13 +86,13 @@ Encryption:              Disabled
 Cluster health:          Probe disabled
 Modules Health:          Stopped(0) Degraded(1) OK(40)
 "#;
-    assert_eq!(trimmed(&report::report(&status(), Show::default(), NOW)), expected.trim_start());
+    assert_eq!(trimmed(&report::report(&status(), None, Show::default(), NOW)), expected.trim_start());
 }
 
 #[test]
 fn the_long_report() {
-    let show = Show { addresses: true, controllers: true, redirects: true, details: true };
-    let text = trimmed(&report::report(&status(), show, NOW));
+    let show = Show { addresses: true, controllers: true, redirects: true, nodes: true, details: true };
+    let text = trimmed(&report::report(&status(), None, show, NOW));
     for block in [
         "Allocated addresses:\n  10.244.1.1 (router)\n  10.244.1.5 (default/web-0)\n",
         "Clock Source for BPF:    ktime\n",
@@ -115,7 +115,7 @@ NodeMonitor:             Disabled
 Proxy Status:            No managed proxy redirect
 Global Identity Range:   Unknown
 ";
-    assert_eq!(report::report(&Status::default(), Show::default(), NOW), expected);
+    assert_eq!(report::report(&Status::default(), None, Show::default(), NOW), expected);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn what_kube_proxy_left_is_a_warning() {
     let mut status = status();
     let kpr = status.kube_proxy_replacement.as_mut().expect("it is there");
     kpr.leftovers = vec!["nftables IPv4: the table kube-proxy".into(), "IPVS: the device kube-ipvs0".into()];
-    let text = report::report(&status, Show::default(), NOW);
+    let text = report::report(&status, None, Show::default(), NOW);
     let line = "Warning: kube-proxy has left nftables IPv4: the table kube-proxy; IPVS: the device kube-ipvs0 (cilium-dbg kube-proxy \
                 cleanup)\n";
     assert!(text.contains(line), "{text}");
@@ -181,4 +181,95 @@ fn the_json() {
     );
     assert_eq!(value.pointer("/hubble/observer/uptime"), Some(&json!("50m0s")));
     assert_eq!(value.pointer("/proxy/envoy-deployment-mode"), Some(&json!("external")));
+}
+
+/// The screen of the article on socket load balancing (1.13), line by line: what stands there, and what stands here where
+/// Cilium has changed the line since (1.19).
+const ARTICLE: [(&str, &str); 21] = [
+    // The state no longer says "Ok" about something that is switched off.
+    ("KVStore: Ok Disabled", "KVStore: Disabled"),
+    ("Kubernetes: Ok 1.23 (v1.23.4) [linux/amd64]", "Kubernetes: Ok 1.23 (v1.23.4) [linux/amd64]"),
+    (r#"Kubernetes APIs: ["core/v1::Pods"]"#, r#"Kubernetes APIs: ["core/v1::Pods"]"#),
+    // "Strict" became "True".
+    (
+        "KubeProxyReplacement: Strict [eth0 172.18.0.3 (Direct Routing)]",
+        "KubeProxyReplacement: True [eth0 172.18.0.3 (Direct Routing)]",
+    ),
+    ("Host firewall: Disabled", "Host firewall: Disabled"),
+    ("CNI Chaining: none", "CNI Chaining: none"),
+    (
+        "CNI Config file: CNI configuration file management disabled",
+        "CNI Config file: CNI configuration file management disabled",
+    ),
+    ("Cilium: Ok 1.13.0-rc5 (v1.13.0-rc5-dc22a46f)", "Cilium: Ok 1.13.0-rc5 (v1.13.0-rc5-dc22a46f)"),
+    (
+        "NodeMonitor: Listening for events on 128 CPUs with 64x4096 of shared memory",
+        "NodeMonitor: Listening for events on 128 CPUs with 64x4096 of shared memory",
+    ),
+    ("Cilium health daemon: Ok", "Cilium health daemon: Ok"),
+    ("IPAM: IPv4: 6/254 allocated from 10.0.0.0/24,", "IPAM: IPv4: 6/254 allocated from 10.0.0.0/24,"),
+    ("IPv6 BIG TCP: Disabled", "IPv6 BIG TCP: Disabled"),
+    ("BandwidthManager: Disabled", "BandwidthManager: Disabled"),
+    // One line for both kinds of routing.
+    ("Host Routing: BPF", "Routing: Network: Native Host: BPF"),
+    (
+        "Masquerading: BPF [eth0] 10.0.0.0/8 [IPv4: Enabled, IPv6: Disabled]",
+        "Masquerading: BPF [eth0] 10.0.0.0/8 [IPv4: Enabled, IPv6: Disabled]",
+    ),
+    ("Controller Status: 2/2 healthy", "Controller Status: 2/2 healthy"),
+    // Where the proxy runs is new.
+    (
+        "Proxy Status: OK, ip 10.0.0.231, 0 redirects active on ports 10000-20000",
+        "Proxy Status: OK, ip 10.0.0.231, 0 redirects active on ports 10000-20000, Envoy: embedded",
+    ),
+    ("Global Identity Range: min 256, max 65535", "Global Identity Range: min 256, max 65535"),
+    (
+        "Hubble: Ok Current/Max Flows: 4095/4095 (100.00%), Flows/s: 6.85 Metrics: Disabled",
+        "Hubble: Ok Current/Max Flows: 4095/4095 (100.00%), Flows/s: 6.85 Metrics: Disabled",
+    ),
+    ("Encryption: Disabled", "Encryption: Disabled"),
+    // The interval is new.
+    (
+        "Cluster health: 3/3 reachable (2024-06-27T09:06:44Z)",
+        "Cluster health: 3/3 reachable (2024-06-27T09:06:44Z) (Probe interval: 14s)",
+    ),
+];
+
+#[test]
+fn the_screen_of_the_article_line_by_line() {
+    let status: Status = serde_json::from_value(json!({
+        "kvstore": { "state": "Disabled" },
+        "kubernetes": { "state": "Ok", "msg": "1.23 (v1.23.4) [linux/amd64]", "k8s-api-versions": ["core/v1::Pods"] },
+        "kube-proxy-replacement": { "mode": "True", "directRoutingDevice": "eth0", "deviceList": [{ "name": "eth0", "ip": ["172.18.0.3"] }] },
+        "host-firewall": { "mode": "Disabled" }, "cni-chaining": { "mode": "none" },
+        "cni-file": { "state": "Disabled", "msg": "CNI configuration file management disabled" },
+        "cilium": { "state": "Ok", "msg": "1.13.0-rc5 (v1.13.0-rc5-dc22a46f)" },
+        "nodeMonitor": { "cpus": 128, "npages": 64, "pagesize": 4096 },
+        "cluster": { "ciliumHealth": { "state": "Ok" } }, "ipam": { "status": "IPv4: 6/254 allocated from 10.0.0.0/24," },
+        "ipv6-big-tcp": { "enabled": false }, "bandwidth-manager": { "enabled": false },
+        "routing": { "inter-host-routing-mode": "Native", "intra-host-routing-mode": "BPF" },
+        "masquerading": { "enabled": true, "mode": "BPF", "enabledProtocols": { "ipv4": true },
+            "snat-exclusion-cidr-v4": "10.0.0.0/8", "devices": ["eth0"] },
+        "controllers": [{ "name": "a" }, { "name": "b" }],
+        "proxy": { "ip": "10.0.0.231", "port-range": "10000-20000", "envoy-deployment-mode": "embedded" },
+        "identity-range": { "min-identity": 256, "max-identity": 65535 },
+        "hubble": { "state": "Ok", "observer": { "current-flows": 4095, "max-flows": 4095, "seen-flows": 685, "uptime": "1m40s" },
+            "metrics": { "state": "Disabled" } },
+        "encryption": { "mode": "Disabled" },
+    }))
+    .expect("a status");
+    let node = |name: &str| {
+        let probe = json!({ "latency": 1, "lastProbed": "x" });
+        json!({ "name": name, "host": { "primary-address": { "ip": "172.18.0.3", "icmp": probe, "http": probe } } })
+    };
+    let health: HealthStatus = serde_json::from_value(json!({
+        "nodes": [node("a"), node("b"), node("c")], "timestamp": "2024-06-27T09:06:44Z", "probeInterval": "14s" }))
+    .expect("a round");
+    let text = report::report(&status, Some(&health), Show::default(), NOW);
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ARTICLE.map(|(_, here)| here));
+    let title = |line: &str| line.split(':').next().map(str::to_owned);
+    let moved: Vec<_> = ARTICLE.iter().filter(|(there, here)| title(there) != title(here)).collect();
+    assert_eq!(moved.len(), 1, "only one line has another title: {moved:?}");
 }
