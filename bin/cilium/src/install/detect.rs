@@ -36,10 +36,18 @@ pub(super) struct Decided {
     pub(super) lines: Vec<String>,
 }
 
+const FLANNEL: &str = "Flannel";
+/// Values that make Cilium the plugin after Flannel: it connects the nodes, and its rules masquerade.
+const BEHIND_FLANNEL: [(&str, &str); 4] = [
+    ("cni.chainingMode", "flannel"),
+    ("routingMode", "native"),
+    ("enableIPv4Masquerade", "false"),
+    ("enableIPv6Masquerade", "false"),
+];
 /// DaemonSets of other pod networks.
 const NETWORKS: [(&str, &str); 8] = [
-    ("kube-flannel-ds", "Flannel"),
-    ("kube-flannel", "Flannel"),
+    ("kube-flannel-ds", FLANNEL),
+    ("kube-flannel", FLANNEL),
     ("canal", "Canal"),
     ("calico-node", "Calico"),
     ("aws-node", "the AWS VPC CNI"),
@@ -137,9 +145,11 @@ pub(super) fn decide(facts: &Facts, user: &Values) -> Decided {
         decided.lines.push(format!("🔮 Auto-detected Kubernetes kind: {flavour}"));
     }
     name(facts, user, &mut decided);
-    addresses(facts, user, &mut decided);
+    let chained = networks(facts, user, &mut decided);
+    if !chained {
+        addresses(facts, user, &mut decided);
+    }
     services(facts, user, &mut decided);
-    networks(facts, user, &mut decided);
     decided
 }
 
@@ -209,16 +219,45 @@ fn addresses(facts: &Facts, user: &Values, decided: &mut Decided) {
     }
 }
 
-fn networks(facts: &Facts, user: &Values, decided: &mut Decided) {
-    if user.get("cni.chainingMode").is_some_and(|mode| mode != "none") {
-        return;
+/// Says which other networks there are; whether pods are to have their addresses from one of them.
+fn networks(facts: &Facts, user: &Values, decided: &mut Decided) -> bool {
+    match user.get("cni.chainingMode").as_deref() {
+        Some("flannel" | "generic-veth") => return true,
+        Some(mode) if mode != "none" => return false,
+        Some(_) => {}
+        None => {
+            if let Some((_, place)) = facts.networks.iter().find(|_| behind_flannel(facts, user)) {
+                decided.say(format!("🔮 Auto-detected Flannel: {place}"));
+                decided.say(format!(
+                    "ℹ️  Cilium will be chained behind Flannel ({}): --set cni.chainingMode=none takes new pods over from it instead",
+                    BEHIND_FLANNEL.map(|(key, value)| format!("{key}={value}")).join(", ")
+                ));
+                for (key, value) in BEHIND_FLANNEL {
+                    decided.set(key, super::values::typed(value));
+                }
+                return true;
+            }
+        }
     }
     for (product, place) in &facts.networks {
+        let behind = if *product == FLANNEL { "flannel" } else { "generic-veth" };
         decided.say(format!(
             "ℹ️  Found {product} ({place}): Cilium takes new pods over from it. To chain Cilium behind it instead, \
-             --set cni.chainingMode=generic-veth"
+             --set cni.chainingMode={behind},routingMode=native"
         ));
     }
+    false
+}
+
+/// Flannel is the only other network, and nothing that the user says contradicts being behind it.
+fn behind_flannel(facts: &Facts, user: &Values) -> bool {
+    let says = |key: &str, value: &str| user.get(key).is_some_and(|said| said == value);
+    // The Flannel of K3s is inside its agent and has a folder of its own for configurations.
+    facts.flavour != Some("K3s")
+        && matches!(facts.networks.as_slice(), [(FLANNEL, _)])
+        && !says("routingMode", "tunnel")
+        && !says("ipam.mode", "kubernetes")
+        && !says("cni.install", "false")
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// `true`, `7` and `null` are no texts, as for helm.
-fn typed(text: &str) -> Value {
+pub(super) fn typed(text: &str) -> Value {
     match text {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),

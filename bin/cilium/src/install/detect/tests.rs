@@ -73,11 +73,51 @@ fn pods_get_addresses_that_nobody_has() {
 
 #[test]
 fn other_networks_are_named() {
-    let seen = Facts { networks: vec![("Flannel", "kube-flannel/kube-flannel-ds".to_owned())], ..facts() };
+    let calico = ("Calico", "kube-system/calico-node".to_owned());
+    let seen = Facts { networks: vec![calico], ..facts() };
     let told = decide(&seen, &user(&[])).lines.join("\n");
-    assert!(told.contains("Found Flannel (kube-flannel/kube-flannel-ds)"), "{told}");
+    assert!(told.contains("Found Calico (kube-system/calico-node)"), "{told}");
     let told = decide(&seen, &user(&["--set", "cni.chainingMode=generic-veth"])).lines.join("\n");
-    assert!(!told.contains("Flannel"), "{told}");
+    assert!(!told.contains("Calico"), "{told}");
+}
+
+/// Seed 000 without its steps: what runs goes on running, and Cilium comes behind it.
+#[test]
+fn flannel_is_chained_behind() {
+    let flannel = ("Flannel", "kube-flannel/kube-flannel-ds".to_owned());
+    let cidrs = vec![vec!["10.244.0.0/24".to_owned()]];
+    let seen =
+        Facts { networks: vec![flannel], pod_cidrs: cidrs, kube_proxy: true, cluster: None, ..facts() };
+    let decided = decide(&seen, &user(&[]));
+    assert_eq!(
+        decided.lines,
+        [
+            "🔮 Auto-detected Flannel: kube-flannel/kube-flannel-ds",
+            "ℹ️  Cilium will be chained behind Flannel (cni.chainingMode=flannel, routingMode=native, enableIPv4Masquerade=false, \
+             enableIPv6Masquerade=false): --set cni.chainingMode=none takes new pods over from it instead",
+            "🔮 Auto-detected kube-proxy has been installed",
+        ]
+    );
+    let chained = json!({ "cni": { "chainingMode": "flannel" }, "routingMode": "native", "enableIPv4Masquerade": false,
+        "enableIPv6Masquerade": false });
+    assert_eq!(decided.values, chained, "and not ipam.mode=kubernetes: the CIDRs are Flannel's");
+
+    let of_nodes = json!({ "ipam": { "mode": "kubernetes" } });
+    for (set, values) in [
+        ("cni.chainingMode=none", &of_nodes),
+        ("routingMode=tunnel", &of_nodes),
+        ("ipam.mode=kubernetes", &json!({})),
+    ] {
+        let decided = decide(&seen, &user(&["--set", set]));
+        assert_eq!(&decided.values, values, "{set}");
+        let told = decided.lines.join("\n");
+        assert!(told.contains("Found Flannel") && told.contains("cni.chainingMode=flannel"), "{set}: {told}");
+    }
+    let theirs = decide(&seen, &user(&["--set", "cni.chainingMode=generic-veth,cni.customConf=true"]));
+    assert_eq!(theirs.values, json!({}), "the pod CIDRs are Flannel's here, too");
+    let both = [seen.networks.clone(), vec![("Calico", "kube-system/calico-node".to_owned())]].concat();
+    let told = decide(&Facts { networks: both, ..seen }, &user(&[])).lines.join("\n");
+    assert!(told.contains("Found Flannel") && told.contains("Found Calico"), "{told}");
 }
 
 #[test]
