@@ -1,6 +1,7 @@
 //! Seed 000: a cluster with Flannel and kube-proxy. Our chart comes, chained behind Flannel and in kube-proxy's place; the
 //! article's steps, and what each should leave.
 
+mod by_command;
 mod checks;
 
 use anyhow::{Context, Result};
@@ -50,8 +51,13 @@ const VALUES: [&str; 8] = [
     "kubeProxyReplacement=true",
 ];
 
-/// A cluster of its own.
+/// A cluster of its own, and one for `cilium install`.
 pub(crate) fn run(vxlan: bool, report: &mut Report) -> Result<()> {
+    article(vxlan, report)?;
+    by_command::run(report)
+}
+
+fn article(vxlan: bool, report: &mut Report) -> Result<()> {
     let (cni, route) = if vxlan { ("flannel-vxlan", "dev flannel.1") } else { ("flannel", "via 172.31.0.1") };
     let cluster = Cluster::with("chain", &["--nodes", "2", "--cni", cni, "--kube-proxy", "iptables"], &[])?;
     flannel_alone(&cluster, route, report)?;

@@ -96,11 +96,25 @@ impl Cluster {
         for value in ["kubeProxyReplacement=true"].iter().chain(values) {
             up.args(["--set", value]);
         }
-        let status = up.status().context("starting the lab")?;
-        if !status.success() {
-            bail!("the lab did not come up");
-        }
+        started(up)?;
         Ok(cluster)
+    }
+
+    /// Two nodes without a network, with our images and DNS that waits for one.
+    pub(crate) fn bare(name: &'static str, machines: &[&str]) -> Result<Cluster> {
+        let name = std::env::var("AXONEME_LAB_NAME").unwrap_or_else(|_| name.to_owned());
+        let cluster = Cluster { name };
+        cluster.lab(&["down"]).context("removing what an earlier run left")?;
+        started(cluster.command(&[&["up", "--nodes", "2", "--no-chart"], machines].concat()))?;
+        cluster.lab(&["image", "load"])?;
+        Ok(cluster)
+    }
+
+    /// `cilium` as the administrator: whether it succeeded, and all that it said.
+    pub(crate) fn cilium(&self, args: &[&str]) -> Result<(bool, String)> {
+        let out = self.command(&[&["cilium"], args].concat()).output().context("starting cilium")?;
+        let text = [out.stdout, out.stderr].concat();
+        Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// A command of the lab, to be started.
@@ -199,6 +213,14 @@ impl Drop for Cluster {
             eprintln!("{error}; `make lab-down` removes what is left");
         }
     }
+}
+
+fn started(mut up: Command) -> Result<()> {
+    let status = up.status().context("starting the lab")?;
+    if !status.success() {
+        bail!("the lab did not come up");
+    }
+    Ok(())
 }
 
 /// `host:port`, with brackets where IPv6 needs them.

@@ -53,6 +53,7 @@ pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {
     doors(cluster, report, "locked down", false)?;
     names(cluster, report)?;
     passes(cluster, report, "locked down")?;
+    probed(cluster, report, "locked down", "1/2")?;
     let applied = condition(cluster)?;
     report.check("locked down", "condition HostFirewall", "", &applied);
     report.show(&cluster.agent(NODE, &["cilium-dbg", "endpoint", "list"])?);
@@ -104,6 +105,7 @@ fn cut_off(cluster: &Cluster, report: &mut Report) -> Result<()> {
         let seen = until(|| from_node(cluster, "n2", &target), word(true))?;
         report.check("corrected", &format!("n2 → {target}"), word(true), &seen);
     }
+    probed(cluster, report, "corrected", "2/2")?;
     cluster.kubectl(&["delete", "ccnp", "guard"])?;
     doors(cluster, report, "deleted", true)
 }
@@ -185,6 +187,19 @@ fn passes(cluster: &Cluster, report: &mut Report, name: &str) -> Result<()> {
         &socket(&to[0], 80),
     ]);
     report.check(name, "kubectl exec through its kubelet", "yes", yes(logs.is_ok()));
+    Ok(())
+}
+
+/// What the other node's agent finds: its probes are judged as any packets of a node are.
+fn probed(cluster: &Cluster, report: &mut Report, name: &str, wanted: &str) -> Result<()> {
+    let ask = || {
+        cluster.agent("n2", &["cilium-health", "status", "--probe"])?;
+        let status = cluster.agent("n2", &["cilium-dbg", "status"])?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Cluster health:")).unwrap_or("no line");
+        Ok(line.split_whitespace().next().unwrap_or_default().to_owned())
+    };
+    let seen = until(ask, wanted)?;
+    report.check(name, "nodes that n2's agent reaches", wanted, &seen);
     Ok(())
 }
 

@@ -12,12 +12,14 @@ mod hubble;
 mod language;
 mod manifests;
 mod modes;
+mod operate;
 mod report;
 mod restart;
 mod rules;
 mod seeds;
 mod services;
 mod tryout;
+mod walkthroughs;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,10 @@ enum What {
         #[arg(value_enum)]
         parts: Vec<faults::Part>,
     },
+    /// The operator's day: install by `cilium`, status, connectivity test, health, sysdump, upgrade, uninstall
+    Operate,
+    /// The articles' steps: installation, screens line by line, a service captured in the pod, node ports, a node that is not well
+    Walkthroughs,
     /// Other ways to install: addresses from Kubernetes, one address family, the enforcement modes
     Modes,
     /// Policies for the nodes themselves, and what becomes of one that cuts its node off
@@ -105,9 +111,8 @@ fn main() -> ExitCode {
 fn run(what: What, report: &mut Report) -> Result<()> {
     match what {
         What::Demo => {
-            for routing in [Routing::Native, Routing::Tunnel] {
-                demo(routing, report)?;
-            }
+            demo(report)?;
+            operate::demo(report)?;
         }
         What::Test { kills, rolls } => {
             let cluster = Cluster::up("citest", Routing::Native)?;
@@ -136,6 +141,8 @@ fn run(what: What, report: &mut Report) -> Result<()> {
         What::Modes => modes::run(report)?,
         What::Hostfw => host_firewall::run(&host_firewall::up()?, report)?,
         What::Language => language::run(&host_firewall::up()?, report)?,
+        What::Operate => operate::run(report)?,
+        What::Walkthroughs => walkthroughs::run(report)?,
         What::Faults { parts } => {
             let own = [faults::Part::Pool, faults::Part::Tables];
             if parts.is_empty() || parts.iter().any(|part| !own.contains(part)) {
@@ -182,8 +189,9 @@ fn run(what: What, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What `make demo` shows of one routing mode.
-fn demo(routing: Routing, report: &mut Report) -> Result<()> {
+/// What `make demo` shows with native routing; `operate::demo` goes on with the tunnel.
+fn demo(report: &mut Report) -> Result<()> {
+    let routing = Routing::Native;
     report.title(&format!("A cluster with {} routing", routing.name()));
     let cluster = Cluster::up("demo", routing)?;
     report.title("Nodes");
@@ -198,9 +206,6 @@ fn demo(routing: Routing, report: &mut Report) -> Result<()> {
     let observe = ["hubble", "observe", "--last", "200", "--print-policy-names", "-n", manifests::NAMESPACE];
     let flows = cluster.agent("n1", &observe)?;
     report.show(&connectivity::telling(&flows, 24));
-    if routing == Routing::Native {
-        tryout::run(&cluster, false, report)?;
-        services::run(&cluster, routing, report)?;
-    }
-    Ok(())
+    tryout::run(&cluster, false, report)?;
+    services::run(&cluster, routing, report)
 }

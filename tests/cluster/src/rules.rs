@@ -10,7 +10,7 @@ use crate::manifests::{self, NAMESPACE, WORLD};
 use crate::report::Report;
 
 /// A change is enforced long before that; only a loaded test machine needs it.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the scenarios.
 pub(crate) fn run(cluster: &Cluster, report: &mut Report) -> Result<()> {

@@ -313,14 +313,26 @@ fn killed(cluster: &Cluster, report: &mut Report) -> Result<()> {
 
 /// A pod asks a service, and the packets on its own device carry a backend's address from the first on.
 fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
-    let client = cluster.addresses(CLIENT)?.remove(0);
     let service = cluster_ips(cluster, "web")?.remove(0);
+    captured(cluster, (CLIENT, "n1"), &BACKENDS, &socket(&service, 8000), report)
+}
+
+/// What tcpdump sees on a pod's device while the pod asks a service at `to` (IPv4): the addresses of its pods alone. What the
+/// kubelet asks the pod's own port 80 is left out.
+pub(crate) fn captured(
+    cluster: &Cluster,
+    (pod, node): (&'static str, &str),
+    backends: &[&str],
+    to: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let client = cluster.addresses(pod)?.remove(0);
     let find = format!(
         "for n in /var/run/netns/*; do nsenter --net=$n ip -o addr 2>/dev/null | grep -q ' {client}/' && \
-         exec nsenter --net=$n timeout 20 tcpdump -lnqi eth0 -c 4 \"(tcp dst port 80 and src host {client}) or (tcp src port 80 and dst host {client})\" 2>/dev/null; done"
+         exec nsenter --net=$n timeout 20 tcpdump -lnqi eth0 -c 4 \"tcp and ((src host {client} and not src port 80) or (dst host {client} and not dst port 80))\" 2>/dev/null; done"
     );
     let child = cluster
-        .command(&["exec", "n1", "sh", "-c", &find])
+        .command(&["exec", node, "sh", "-c", &find])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -328,12 +340,13 @@ fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
     // The capture opens a moment after its process; a packet too early is only not seen.
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(300));
-        ask(cluster, From::Pod, "connect", &socket(&service, 8000))?;
+        ask(cluster, From::Other(pod), "connect", to)?;
     }
     let (_, seen) = finished(child)?;
-    report.title(&format!("What tcpdump sees in the pod while it connects to {service}:8000"));
+    let address = to.rsplit_once(':').map_or(to, |(address, _)| address);
+    report.title(&format!("What tcpdump sees in the pod while it connects to {to}"));
     report.show(&seen);
-    let backends: Vec<String> = BACKENDS
+    let backends: Vec<String> = backends
         .iter()
         .filter_map(|pod| cluster.addresses(pod).ok())
         .filter_map(|all| all.into_iter().next())
@@ -346,7 +359,7 @@ fn capture(cluster: &Cluster, report: &mut Report) -> Result<()> {
         "yes",
         yes(translated),
     );
-    report.check("capture inside the pod", "and none the service's", "yes", yes(!seen.contains(&service)));
+    report.check("capture inside the pod", "and none the service's", "yes", yes(!seen.contains(address)));
     report.flush();
     Ok(())
 }
