@@ -1,4 +1,4 @@
-//! Tasks of the workshop: `cargo xtask bpf | tidy | bench`.
+//! Tasks of the workshop: `cargo xtask bpf | tidy | docs | bench`.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod bpf;
+mod docs;
 mod tidy;
 
 #[derive(Parser)]
@@ -25,6 +26,12 @@ enum Task {
         /// Record the contract with the kernel programs as it is now; `ABI_VERSION` must have grown
         #[arg(long)]
         bless_abi: bool,
+    },
+    /// Write the reference in docs/site from the code: options, values of the chart, drop reasons
+    Docs {
+        /// Only say which pages are not as the code is
+        #[arg(long)]
+        check: bool,
     },
     /// Measure: writes target/bench/NAME.json and prints it as a table
     Bench {
@@ -52,6 +59,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bpf => bpf::build(),
         Task::Tidy { bless_abi: true } => tidy::bless_abi(),
         Task::Tidy { bless_abi: false } => tidy::check(),
+        Task::Docs { check } => docs::run(check),
         Task::Bench { name, arguments } => bench::run(&name, &arguments),
     }
 }
