@@ -219,6 +219,31 @@ fn names(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let seen = cluster.agent(NODE, &args)?;
     report.show(&seen.lines().rev().take(4).collect::<Vec<_>>().join("\n"));
     report.check("hubble observe", "the drop names the policy", "yes", yes(seen.contains("DENIED BY guard")));
+    explained(cluster, report)
+}
+
+/// The same by the commands that explain: a recorded drop, and packets that are only thought of, in and out.
+fn explained(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    let observe =
+        format!("hubble observe --verdict DROPPED --protocol tcp --to-ip {} --last 1 -o json", ADDRESSES[0]);
+    let command = format!("{observe} | cilium-dbg policy explain --flow -");
+    let told = cluster.agent(NODE, &["sh", "-c", &command])?;
+    report.show(&told);
+    let good = told.contains("Ingress policy of node n1") && told.contains("guard spec.ingress");
+    report.check("policy explain", "the node's side names the rules", "yes", yes(good));
+    let closed = CLOSED.to_string();
+    let world = "203.0.113.7";
+    for (from, to, port, wanted) in [
+        (world, "host", closed.as_str(), "Ingress policy of endpoint 65535: DENIED"),
+        ("host", world, "443", "Egress policy of endpoint 65535: DENIED"),
+    ] {
+        // It exits with 1 for what is denied.
+        let command = format!("cilium-dbg policy trace {from} {to} {port} || true");
+        let told = cluster.agent(NODE, &["sh", "-c", &command])?;
+        report.show(&told);
+        let good = told.contains(wanted) && told.contains("by CiliumClusterwideNetworkPolicy guard");
+        report.check("policy trace", &format!("{from} → {to}:{port}"), "yes", yes(good));
+    }
     Ok(())
 }
 
