@@ -47,8 +47,20 @@ impl Account {
         match (self.attempts(), self.attempts() - self.through_count()) {
             (0, _) => "no attempts".to_owned(),
             (_, 0) => "0".to_owned(),
-            (_, failed) => format!("{failed}: {}", self.0["outcomes"]),
+            (_, failed) => format!("{failed}: {}{}", self.0["outcomes"], self.moments()),
         }
+    }
+
+    /// When the first of them failed, UTC, for comparison with logs.
+    fn moments(&self) -> String {
+        let changes = self.0["changes"].as_array().into_iter().flatten();
+        let failing = changes.filter(|change| change["outcome"] != "ok");
+        let moment = |change: &Value| {
+            let day = change["at_us"].as_u64()? / 1000 % 86_400_000;
+            let (hours, minutes, seconds) = (day / 3_600_000, day / 60_000 % 60, day % 60_000);
+            Some(format!(" at {hours:02}:{minutes:02}:{:06.3}", seconds as f64 / 1000.0))
+        };
+        failing.filter_map(moment).take(3).collect()
     }
 
     /// How many of them came about, though none should.

@@ -15,7 +15,7 @@ use crate::socket::{connect_from, icmp};
 #[derive(Serialize)]
 pub(crate) struct Answer {
     ok: bool,
-    /// "ok", "timeout", "refused", "unreachable", "reset" or another system error's name.
+    /// "ok", "timeout", "refused", "unreachable", "reset", "closed" (nothing said) or another system error's name.
     pub(crate) outcome: String,
     micros: u64,
     /// Our address and port as the server sees them.
@@ -53,12 +53,16 @@ impl Answer {
     }
 }
 
+/// The server ended the connection in good order and had said nothing.
+const CLOSED: Errno = Errno::ENODATA;
+
 /// A word for a failed attempt.
 pub(crate) fn outcome(error: Errno) -> String {
     match error {
         Errno::ETIMEDOUT | Errno::EAGAIN => "timeout".into(),
         Errno::ECONNREFUSED => "refused".into(),
         Errno::ECONNRESET | Errno::EPIPE => "reset".into(),
+        CLOSED => "closed".into(),
         Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EACCES | Errno::EPERM => "unreachable".into(),
         other => format!("{other:?}"),
     }
@@ -79,7 +83,7 @@ fn ask(to: SocketAddr, source: Option<u16>, limit: Duration) -> Result<String, E
     stream.write_all(b"w").map_err(errno)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(errno)?;
-    if text.is_empty() { Err(Errno::ECONNRESET) } else { Ok(text) }
+    if text.is_empty() { Err(CLOSED) } else { Ok(text) }
 }
 
 /// Sends a datagram of `size` bytes and waits for the answer.

@@ -50,7 +50,7 @@ pub(crate) fn run(cluster: &Cluster, times: u32, report: &mut Report) -> Result<
     wait_for_pods(cluster)?;
     let vip = socket(&cluster_ips(cluster, "rolled")?.remove(0), 80);
     let node = socket("172.31.0.11", NODE_PORT);
-    let seconds = f64::from(times) * 8.0 + 12.0;
+    let seconds = f64::from(times) * 5.0 + 36.0;
     let length = seconds.to_string();
     let flood = ["flood", "--seconds", &length, "--interval", PACE, "--timeout", PATIENCE];
     let tool = crate::cluster::probe();
