@@ -28,7 +28,7 @@ const WAYS: [&str; 5] = [OURS, DIRECT, PLAIN, IPTABLES, NFTABLES];
 /// alone might be early or late in the list.
 const REAL: u32 = 8;
 /// Until everybody has read and written all services.
-const SETTLE: Duration = Duration::from_secs(900);
+const SETTLE: Duration = Duration::from_secs(2400);
 /// Until everybody rests then.
 const REST: Duration = Duration::from_secs(300);
 
